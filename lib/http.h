@@ -1,0 +1,53 @@
+/*
+ * One HTTP exchange after another with hookd, over its Unix socket. libcurl speaks HTTP; connecting
+ * is done here, so that a socket that is missing, forbidden or busy is told apart.
+ *
+ * Internal to libhookd and hookctl. A client serves one thread at a time and keeps its connection.
+ */
+#pragma once
+
+#include <stddef.h>
+
+struct http_client;
+
+struct http_request {
+	const char *method; /* "GET", "POST" ... */
+	const char *target; /* path and query, already encoded */
+	const char *content_type; /* of the body; NULL without one */
+	const char *idempotency_key; /* header; NULL for none */
+	const void *body;
+	size_t body_len;
+};
+
+/* Freed by http_answer_clear(); {0} is an empty one. */
+struct http_answer {
+	int status;
+	char *content_type; /* never NULL after success */
+	char *body; /* body_len bytes and a NUL behind them */
+	size_t body_len;
+};
+
+enum http_outcome {
+	HTTP_DONE = 0,
+	HTTP_BROKEN /* failed after bytes had been sent: the request was perhaps carried out */
+};
+
+/* path: of the socket. Returns 0, -ENOMEM or -ENAMETOOLONG. */
+int http_client_new(struct http_client **client, const char *path);
+void http_client_free(struct http_client *client);
+
+const char *http_client_path(const struct http_client *client);
+
+/* What went wrong at the last exchange, in words; "" when nothing did. */
+const char *http_client_problem(const struct http_client *client);
+
+/*
+ * Returns enum http_outcome, or a negative errno: nothing was sent. connect(2) gives -ENOENT,
+ * -ECONNREFUSED, -EACCES; -ETIMEDOUT when hookd did not accept within the time.
+ */
+int http_exchange(struct http_client *client, const struct http_request *request,
+	unsigned timeout_ms, struct http_answer *answer);
+void http_answer_clear(struct http_answer *answer);
+
+/* Percent-encodes one query value into a new string; NULL without memory. */
+char *http_encode(const char *text);

@@ -1,0 +1,58 @@
+/*
+ * JSON text cut into extents, without copying and without allocating (RFC 8259).
+ *
+ * hookd promises to deliver the "data" of an envelope byte for byte: 1.10 stays 1.10, key order and
+ * escapes stay. A parser that builds values cannot keep that; this one validates the text and tells
+ * where each member begins and ends. Everything else that is JSON is read by jansson.
+ *
+ * Pure. Stricter or laxer than jansson in these places only: numbers may have any size; strings may
+ * hold \u0000 and lone surrogate escapes (the grammar allows both); nesting ends at
+ * JSON_SPAN_DEPTH_MAX.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct span {
+	const char *at;
+	size_t len;
+};
+
+#define JSON_SPAN_DEPTH_MAX 512
+
+struct json_span_error {
+	size_t offset; /* from the start of the text */
+	const char *expected; /* in words, constant: "a value", "',' or '}'" */
+};
+
+/*
+ * Validates that text holds exactly one JSON value, white space around it allowed. value (may be
+ * NULL) gets its extent without the white space. Returns 0, or -EINVAL and fills error.
+ */
+int json_span_value(struct span text, struct span *value, struct json_span_error *error);
+
+/* One member of an object. name is the text between the quotes, escapes and all. */
+struct json_span_member {
+	struct span name, value;
+};
+
+/* A walk over the members of an object whose text json_span_value() has accepted. */
+struct json_span_walk {
+	const char *at, *end;
+};
+
+bool json_span_is_object(struct span value);
+void json_span_walk_init(struct json_span_walk *walk, struct span object);
+bool json_span_walk_next(struct json_span_walk *walk, struct json_span_member *member);
+
+/*
+ * Writes the characters of an accepted string, escapes resolved, and NUL, into text. body is what
+ * stands between the quotes. Returns the length, -ENOSPC, or -EINVAL for what C strings and UTF-8
+ * cannot hold: \u0000 and lone surrogates.
+ */
+int json_span_unescape(struct span body, char *text, size_t size);
+
+/* Is it a string? body gets what stands between the quotes. */
+bool json_span_is_string(struct span value, struct span *body);
+bool json_span_is_null(struct span value);
