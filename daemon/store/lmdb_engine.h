@@ -1,0 +1,80 @@
+/*
+ * The LMDB engine, the parts' common face: one data file, hookd.mdb, in the data directory.
+ *
+ * lmdb_rows.c knows the tables; lmdb_space.c how much may be stored; lmdb_commit.c changes;
+ * lmdb_read.c reads; lmdb_engine.c opens, closes and copies. Internal; the rest of hookd sees
+ * engine_lmdb alone.
+ */
+#pragma once
+
+#include "engine.h"
+#include "lmdb_rows.h"
+
+#define PAGE_BYTES 4096
+#define DATA_FILE "hookd.mdb"
+
+struct engine {
+	MDB_env *env;
+	MDB_dbi tables[N_TABLES];
+	int lock_fd; /* of the file "lock": one hookd per data directory */
+	int data_fd; /* LMDB's own, not to be closed */
+	struct meta_record meta; /* the writer's copy */
+
+	size_t map_pages;
+	size_t allocated_pages; /* the file's size: what a commit can use without asking the disk */
+	bool can_allocate; /* the file system knows fallocate(2) */
+
+	char broken[256];
+};
+
+extern const struct engine_verbs engine_lmdb;
+
+/* Opens the file for inspection or conversion, offline; what open() does after the first start. */
+int lmdb_open_file(struct engine *engine, const char *path, bool with_lock,
+	const struct store_limits *limits, struct problem *problem);
+
+/* Begins a transaction in *t. Returns ENGINE_OK or ENGINE_BROKEN. */
+enum engine_result lmdb_begin(struct engine *engine, struct txn *t, bool write);
+void lmdb_abort(struct txn *t);
+/* Notes the reason and returns ENGINE_BROKEN. error: LMDB's or a negative errno. */
+enum engine_result lmdb_break(struct engine *engine, const char *what, int error);
+
+void lmdb_put_meta(struct engine *engine, struct txn *t);
+
+enum engine_result lmdb_commit_batch(struct engine *engine, struct batch *batch);
+enum engine_result lmdb_claim(struct engine *engine, struct claim *claim);
+enum engine_result lmdb_list_deliveries(
+	struct engine *engine, const struct delivery_query *query, struct delivery_page *page);
+enum engine_result lmdb_list_events(
+	struct engine *engine, const struct event_query *query, struct event_page *page);
+enum engine_result lmdb_get_event(
+	struct engine *engine, const struct event_id *id, bool with_payload, struct event_row *row);
+enum engine_result lmdb_get_history(
+	struct engine *engine, const struct delivery_ref *ref, struct history *history);
+enum engine_result lmdb_stats(
+	struct engine *engine, const struct store_limits *limits, struct engine_stats *stats);
+
+/* ---- Space ---- */
+
+/* What the rows of a batch may need at worst, counted before it is begun. */
+struct space_need {
+	size_t rows, payload_pages;
+};
+
+/*
+ * Makes room for a batch: extends the file ahead of use where it can. Returns how many pages its
+ * submits may take (SIZE_MAX: all they want); those beyond are to be refused with the reason in
+ * refusal.
+ */
+size_t space_prepare(struct engine *engine, struct txn *t, const struct store_limits *limits,
+	const struct space_need *submits, const struct space_need *others, char *refusal,
+	size_t refusal_size);
+
+/* Pages that rows and payload pieces can take beyond those the tables have. */
+size_t space_pages(const struct space_need *need);
+
+int64_t space_used_bytes(struct txn *t);
+int64_t space_disk_free_bytes(const struct engine *engine);
+void space_explain_budget(const struct store_limits *limits, char *text, size_t size);
+void space_explain_disk(
+	const struct store_limits *limits, int64_t free_bytes, char *text, size_t size);

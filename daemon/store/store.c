@@ -1,0 +1,535 @@
+#include "store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include <openssl/crypto.h>
+
+#include "endpoint_record.h"
+#include "mailbox.h"
+#include "reader.h"
+#include "writer.h"
+
+#define STOP_COUNTS_MS (24 * 3600 * (int64_t)1000) /* of a stop, towards retention */
+
+/* Changes to one endpoint: the first is under way, the others wait for it. */
+struct edits {
+	struct endpoint_edit *first, **last;
+};
+
+/* An edit that is being committed. */
+struct editing {
+	struct endpoint_op op;
+	struct store *store;
+	struct endpoint_edit *edit;
+	struct endpoint *settings; /* as they will be */
+	struct editing *next; /* in store->creating */
+};
+
+struct store {
+	struct store_options options;
+	struct engine *engine;
+	struct registry *registry;
+	struct mailbox *mailbox;
+	struct writer *writer;
+	struct reader *reader;
+	struct event_id_source ids;
+	uint32_t next_endpoint;
+	struct sending sending;
+	struct editing *creating;
+	struct store_numbers numbers;
+	bool broken;
+};
+
+/* ---- Reports ---- */
+
+static void on_touched(struct store *s, const struct touched *touched)
+{
+	struct slot *slot = registry_at(s->registry, touched->endpoint), before;
+
+	if (!slot)
+		return;
+	before = *slot;
+	before.message = NULL; /* replaced by the update */
+	registry_update(slot, touched);
+	s->options.callbacks->touched(s->options.user, slot, &before, touched);
+	if (touched->forgotten) {
+		s->options.callbacks->forgetting(s->options.user, slot);
+		registry_forget(s->registry, touched->endpoint);
+	}
+}
+
+static void run_ops(struct op *op)
+{
+	while (op) {
+		struct op *next = op->next; /* done may free it */
+
+		op->done(op);
+		op = next;
+	}
+}
+
+static void on_report(struct letter *letter)
+{
+	struct report *report = (struct report *)letter;
+	struct store *s = report->user;
+	const struct store_callbacks *callbacks = s->options.callbacks;
+
+	if (report->result != ENGINE_OK)
+		s->broken = true;
+	if (report->commit_us) {
+		s->numbers = (struct store_numbers){
+			report->used_bytes, report->disk_free_bytes, report->commit_us};
+		callbacks->committed(s->options.user, report->n_requests, report->commit_us);
+	}
+	/* Settings first: a delivery to a new endpoint finds its slot. */
+	run_ops(report->ops);
+	for (size_t i = 0; i < report->batch.n_touched; i++)
+		on_touched(s, &report->batch.touched[i]);
+	for (struct claim_answer *answer = report->claims; answer; answer = answer->next)
+		callbacks->claimed(
+			s->options.user, answer->endpoint, answer->list, answer->next_due_ms);
+	if (report->n_early)
+		callbacks->early(s->options.user, report->n_early);
+	if (report->result != ENGINE_OK)
+		callbacks->broken(s->options.user, report->why);
+	report_free(report);
+}
+
+/* ---- Opening ---- */
+
+struct loading {
+	struct store *store;
+	struct problem *problem;
+	int error;
+};
+
+static void on_endpoint_found(void *user, uint32_t number, bool removed, const uint8_t *blob,
+	size_t len, const struct touched *state)
+{
+	struct loading *loading = user;
+	struct store *s = loading->store;
+	struct endpoint *endpoint;
+	struct slot *slot = NULL;
+	int r;
+
+	if (loading->error)
+		return;
+	r = endpoint_record_read(number, removed, blob, len, s->options.box, &endpoint);
+	if (r == 0) {
+		slot = registry_put(s->registry, endpoint);
+		r = slot ? 0 : -ENOMEM;
+	}
+	if (!slot) {
+		loading->error = r;
+		problem_set(loading->problem, PROBLEM_INVALID, NULL,
+			"endpoint number %u cannot be read: %s", number,
+			r == -EBADMSG
+				? "its record is damaged or was sealed with another master key"
+				: strerror(-r));
+		return;
+	}
+	registry_update(slot, state);
+	if (removed && (slot->deliveries[DELIVERY_PENDING] || slot->deliveries[DELIVERY_HELD]))
+		writer_remove_later(s->writer, number);
+}
+
+static int load_endpoints(struct store *s, struct problem *problem)
+{
+	struct loading loading = {s, problem, 0};
+
+	if (s->options.engine->each_endpoint(s->engine, on_endpoint_found, &loading) != ENGINE_OK) {
+		problem_set(
+			problem, PROBLEM_INVALID, NULL, "%s", s->options.engine->broken(s->engine));
+		return -EIO;
+	}
+	return loading.error ? -EIO : 0;
+}
+
+/* Of a stop longer than a day, the rest does not count for what had ended before it. */
+static int note_stop(struct store *s, struct engine_found *found, struct problem *problem)
+{
+	int64_t stopped_ms =
+		found->queue_ms ? clock_queue_ms(s->options.clock) - found->queue_ms : 0;
+	struct engine_stats stats;
+
+	if (stopped_ms <= STOP_COUNTS_MS)
+		return 0;
+	if (s->options.engine->stats(s->engine, &s->options.settings.limits, &stats) == ENGINE_OK &&
+		stats.first_delivered_end_ms >= found->stop_ms &&
+		stats.first_dead_end_ms >= found->stop_ms)
+		found->lag_ms = 0; /* what the last long stop concerned is gone */
+	found->lag_ms += stopped_ms - STOP_COUNTS_MS;
+	found->stop_ms = found->queue_ms;
+	if (s->options.engine->set_lag(s->engine, found->stop_ms, found->lag_ms) == ENGINE_OK)
+		return 0;
+	problem_set(problem, PROBLEM_INVALID, NULL, "%s", s->options.engine->broken(s->engine));
+	return -EIO;
+}
+
+static int make_threads(struct store *s, const struct engine_found *found)
+{
+	struct writer_options writer = {.verbs = s->options.engine,
+		.engine = s->engine,
+		.clock = s->options.clock,
+		.settings = s->options.settings,
+		.stop_ms = found->stop_ms,
+		.lag_ms = found->lag_ms,
+		.on_report = on_report,
+		.user = s};
+	struct reader_options reader = {
+		.verbs = s->options.engine, .engine = s->engine, .settings = s->options.settings};
+	int r = mailbox_new(&s->mailbox, s->options.base);
+
+	writer.mailbox = reader.mailbox = s->mailbox;
+	if (r == 0)
+		r = writer_new(&s->writer, &writer);
+	if (r == 0)
+		r = reader_new(&s->reader, &reader);
+	return r;
+}
+
+static int open_store(struct store *s, struct problem *problem)
+{
+	struct engine_options options = {
+		.directory = s->options.directory, .limits = s->options.settings.limits};
+	struct engine_found found;
+	int r;
+
+	memcpy(options.key_id, s->options.box->key_id, sizeof(options.key_id));
+	r = s->options.engine->open(&s->engine, &options, &found, problem);
+	if (r < 0)
+		return r;
+	if (memcmp(found.key_id, s->options.box->key_id, sizeof(found.key_id)) != 0) {
+		problem_set(problem, PROBLEM_INVALID, NULL,
+			"the master key is not the one that the store in %s was sealed with",
+			s->options.directory);
+		return -EIO;
+	}
+	clock_start(s->options.clock, s->options.clock_source, found.queue_ms);
+	s->ids.last = found.last_event;
+	s->next_endpoint = found.next_endpoint;
+	s->sending = found.sending;
+	r = note_stop(s, &found, problem);
+	if (r < 0)
+		return r;
+	s->registry = registry_new();
+	r = s->registry ? make_threads(s, &found) : -ENOMEM;
+	if (r < 0) {
+		problem_set(
+			problem, PROBLEM_INVALID, NULL, "cannot start the store: %s", strerror(-r));
+		return -EIO;
+	}
+	return load_endpoints(s, problem);
+}
+
+int store_open(struct store **store, const struct store_options *options, struct problem *problem)
+{
+	struct store *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s) {
+		problem_set(problem, PROBLEM_INVALID, NULL, "out of memory");
+		return -EIO;
+	}
+	s->options = *options;
+	r = open_store(s, problem);
+	if (r < 0) {
+		store_close(s);
+		return r;
+	}
+	*store = s;
+	return 0;
+}
+
+int store_start(struct store *s)
+{
+	int r = writer_start(s->writer);
+
+	return r < 0 ? r : reader_start(s->reader);
+}
+
+void store_close(struct store *s)
+{
+	if (!s)
+		return;
+	if (s->writer)
+		writer_stop(s->writer);
+	if (s->reader)
+		reader_stop(s->reader);
+	mailbox_free(s->mailbox); /* answers what is left */
+	reader_free(s->reader);
+	writer_free(s->writer);
+	if (s->engine)
+		s->options.engine->close(
+			s->engine, s->broken || !s->writer ? 0 : clock_queue_ms(s->options.clock));
+	registry_free(s->registry);
+	free(s);
+}
+
+void store_set_settings(struct store *s, const struct store_settings *settings)
+{
+	s->options.settings = *settings;
+	writer_set_settings(s->writer, settings);
+	reader_set_settings(s->reader, settings);
+}
+
+struct registry *store_registry(struct store *s)
+{
+	return s->registry;
+}
+
+const struct sending *store_sending(const struct store *s)
+{
+	return &s->sending;
+}
+
+struct store_numbers store_numbers(const struct store *s)
+{
+	return s->numbers;
+}
+
+struct event_id store_next_id(struct store *s, int64_t now_ms)
+{
+	uint8_t random[10];
+
+	/* Cannot fail for so few bytes once the machine has booted; were it to, ids would still
+	 * grow. */
+	if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
+		memset(random, 0, sizeof(random));
+	return event_id_next(&s->ids, now_ms, random);
+}
+
+uint32_t store_next_endpoint(struct store *s)
+{
+	return s->next_endpoint++;
+}
+
+/* ---- Changes ---- */
+
+/* After the store broke, everything is answered so at once. */
+static bool refuse_broken(struct store *s, struct op *op)
+{
+	if (!s->broken)
+		return false;
+	op->result = ENGINE_BROKEN;
+	op->done(op);
+	return true;
+}
+
+bool store_submit(struct store *s, struct submit_op *op)
+{
+	op->op.kind = OP_SUBMIT;
+	op->full_endpoint = 0;
+	return refuse_broken(s, &op->op) || writer_submit(s->writer, op);
+}
+
+void store_outcome(struct store *s, struct outcome_op *op)
+{
+	op->op.kind = OP_OUTCOME;
+	if (!refuse_broken(s, &op->op))
+		writer_change(s->writer, &op->op);
+}
+
+void store_verb(struct store *s, struct verb_op *op)
+{
+	op->op.kind = OP_VERB;
+	op->at = 0;
+	op->n_changed = 0;
+	if (!refuse_broken(s, &op->op))
+		writer_change(s->writer, &op->op);
+}
+
+void store_set_sending(struct store *s, struct sending_op *op)
+{
+	op->op.kind = OP_SENDING;
+	s->sending = op->sending;
+	if (!refuse_broken(s, &op->op))
+		writer_change(s->writer, &op->op);
+}
+
+/* ---- Edits ---- */
+
+static void start_edit(struct store *s, struct endpoint_edit *edit);
+
+static void finish_edit(struct store *s, struct endpoint_edit *edit, struct slot *slot,
+	const struct problem *problem)
+{
+	struct edits *edits = slot ? slot->edits : NULL;
+	struct endpoint_edit *next = NULL;
+
+	if (edits && edits->first == edit) {
+		edits->first = next = edit->next;
+		if (!next) {
+			free(edits);
+			slot->edits = NULL;
+		}
+	}
+	edit->done(edit, slot, problem);
+	if (next)
+		start_edit(s, next);
+}
+
+static void on_edit_committed(struct op *op)
+{
+	struct editing *editing = (struct editing *)op;
+	struct store *s = editing->store;
+	struct problem problem = {.code = PROBLEM_NONE};
+	struct endpoint *before = NULL;
+	struct slot *slot = registry_at(s->registry, editing->op.number);
+
+	for (struct editing **at = &s->creating; *at; at = &(*at)->next) {
+		if (*at == editing) {
+			*at = editing->next;
+			break;
+		}
+	}
+	if (op->result != ENGINE_OK) {
+		problem_set(&problem, PROBLEM_UNKNOWN, NULL, "the store failed: perhaps changed");
+		endpoint_unref(editing->settings);
+	} else {
+		if (slot)
+			before = endpoint_ref(slot->settings);
+		slot = registry_put(s->registry, editing->settings);
+		if (!slot)
+			abort(); /* it is stored: started anew, hookd finds it */
+		s->options.callbacks->edited(s->options.user, slot, before);
+		endpoint_unref(before);
+	}
+	free((void *)editing->op.blob);
+	finish_edit(s, editing->edit, slot, &problem);
+	free(editing);
+}
+
+static void commit_edit(struct store *s, struct endpoint_edit *edit, struct endpoint *draft)
+{
+	struct editing *editing = calloc(1, sizeof(*editing));
+	struct problem problem;
+
+	if (editing) {
+		editing->settings = endpoint_new(draft);
+		if (editing->settings)
+			editing->op.blob =
+				endpoint_record_write(draft, s->options.box, &editing->op.blob_len);
+	}
+	if (!editing || !editing->op.blob) {
+		if (editing)
+			endpoint_unref(editing->settings);
+		free(editing);
+		problem_set(&problem, PROBLEM_BUSY, NULL, "out of memory: try again");
+		finish_edit(s, edit, registry_at(s->registry, edit->number), &problem);
+		return;
+	}
+	editing->op.op.kind = OP_ENDPOINT;
+	editing->op.op.done = on_edit_committed;
+	editing->op.number = draft->number;
+	editing->op.removed = draft->removed;
+	editing->store = s;
+	editing->edit = edit;
+	if (edit->creates) {
+		editing->next = s->creating;
+		s->creating = editing;
+	}
+	if (!refuse_broken(s, &editing->op.op))
+		writer_change(s->writer, &editing->op.op);
+}
+
+static void start_edit(struct store *s, struct endpoint_edit *edit)
+{
+	struct slot *slot = registry_at(s->registry, edit->number);
+	struct endpoint_secret secrets[ENDPOINT_SECRETS_MAX];
+	struct endpoint draft = {.number = edit->number};
+	int64_t now_ms = clock_queue_ms(s->options.clock);
+	struct problem problem = {.code = PROBLEM_NONE};
+
+	if (!edit->creates && (!slot || slot->settings->removed)) {
+		problem_set(
+			&problem, PROBLEM_NOT_FOUND, NULL, "the endpoint was removed meanwhile");
+		finish_edit(s, edit, slot, &problem);
+		return;
+	}
+	if (!edit->creates) {
+		draft = *slot->settings;
+		memcpy(secrets, draft.secrets, draft.n_secrets * sizeof(secrets[0]));
+	} else {
+		draft.created_ms = draft.state_since_ms = now_ms;
+	}
+	draft.secrets = secrets;
+	endpoint_expire_secrets(&draft, now_ms);
+	draft.revision++;
+	draft.updated_ms = now_ms;
+	if (edit->apply(edit, &draft, &problem) == 0)
+		commit_edit(s, edit, &draft);
+	else
+		finish_edit(s, edit, slot, &problem);
+	OPENSSL_cleanse(secrets, sizeof(secrets));
+}
+
+void store_edit(struct store *s, struct endpoint_edit *edit)
+{
+	struct slot *slot = registry_at(s->registry, edit->number);
+	bool waits;
+
+	edit->next = NULL;
+	if (edit->creates || !slot) {
+		start_edit(s, edit);
+		return;
+	}
+	waits = slot->edits != NULL;
+	if (!waits) {
+		slot->edits = calloc(1, sizeof(*slot->edits));
+		if (!slot->edits) {
+			struct problem problem;
+
+			problem_set(&problem, PROBLEM_BUSY, NULL, "out of memory: try again");
+			edit->done(edit, slot, &problem);
+			return;
+		}
+		slot->edits->last = &slot->edits->first;
+	}
+	*slot->edits->last = edit;
+	slot->edits->last = &edit->next;
+	if (!waits)
+		start_edit(s, edit);
+}
+
+bool store_is_creating(const struct store *s, const char *tenant, const char *name)
+{
+	for (const struct editing *e = s->creating; e; e = e->next) {
+		if (strcmp(e->settings->tenant, tenant) == 0 &&
+			strcmp(e->settings->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* ---- What is due, reading ---- */
+
+void store_claim(
+	struct store *s, uint32_t endpoint, int64_t until_ms, unsigned max_n, size_t max_bytes)
+{
+	writer_claim(s->writer, endpoint, until_ms, max_n, max_bytes);
+}
+
+void store_unclaim(struct store *s, struct claimed *claimed)
+{
+	writer_unclaim(s->writer, claimed);
+}
+
+void store_ask(struct store *s, struct store_query *query)
+{
+	reader_ask(s->reader, query);
+}
+
+bool store_backup(struct store *s, struct store_backup *backup)
+{
+	return reader_backup(s->reader, backup);
+}
+
+bool store_is_alive(struct store *s)
+{
+	return writer_is_alive(s->writer);
+}
