@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "text.h"
+
 /* What has been opened and not yet closed, a bit each: set for an object, clear for an array. */
 struct nesting {
 	uint8_t is_object[JSON_SPAN_DEPTH_MAX / 8];
@@ -59,40 +61,6 @@ static int hex_value(char c)
 	return -1;
 }
 
-/* Length of the UTF-8 sequence at p (RFC 3629: shortest form, no surrogates, up to U+10FFFF), or 0.
- */
-static size_t utf8_sequence(const uint8_t *p, size_t left)
-{
-	uint8_t low = 0x80, high = 0xbf;
-	size_t len;
-
-	if (p[0] >= 0xc2 && p[0] <= 0xdf)
-		len = 2;
-	else if (p[0] >= 0xe0 && p[0] <= 0xef)
-		len = 3;
-	else if (p[0] >= 0xf0 && p[0] <= 0xf4)
-		len = 4;
-	else
-		return 0;
-	if (left < len)
-		return 0;
-	if (p[0] == 0xe0)
-		low = 0xa0;
-	else if (p[0] == 0xed)
-		high = 0x9f;
-	else if (p[0] == 0xf0)
-		low = 0x90;
-	else if (p[0] == 0xf4)
-		high = 0x8f;
-	if (p[1] < low || p[1] > high)
-		return 0;
-	for (size_t i = 2; i < len; i++) {
-		if (p[i] < 0x80 || p[i] > 0xbf)
-			return 0;
-	}
-	return len;
-}
-
 static int scan_escape(struct scanner *s)
 {
 	if (s->at == s->end || !strchr("\"\\/bfnrtu", *s->at) || !*s->at)
@@ -125,8 +93,8 @@ static int scan_string(struct scanner *s)
 		} else if (c < 0x80) {
 			s->at++;
 		} else {
-			size_t len =
-				utf8_sequence((const uint8_t *)s->at, (size_t)(s->end - s->at));
+			size_t len = text_utf8_sequence(
+				(const uint8_t *)s->at, (size_t)(s->end - s->at));
 
 			if (len == 0)
 				return fail(s, "UTF-8");

@@ -118,16 +118,18 @@ void units_format_size(int64_t bytes, char text[static UNITS_TEXT_SIZE])
 
 void units_describe_span(int64_t milliseconds, char text[static UNITS_TEXT_SIZE])
 {
-	int64_t s = milliseconds < 0 ? 0 : milliseconds / 1000;
+	long long s = milliseconds < 0 ? 0 : milliseconds / 1000;
 
 	if (s < 60)
-		snprintf(text, UNITS_TEXT_SIZE, "%llds", (long long)s);
+		snprintf(text, UNITS_TEXT_SIZE, "%llds", s);
 	else if (s < 3600)
-		snprintf(text, UNITS_TEXT_SIZE, "%lldm", (long long)(s / 60));
+		snprintf(text, UNITS_TEXT_SIZE, "%lldm", s / 60);
+	else if (s < 86400 && s % 3600 >= 60)
+		snprintf(text, UNITS_TEXT_SIZE, "%lldh %lldm", s / 3600, s % 3600 / 60);
 	else if (s < 86400)
-		snprintf(text, UNITS_TEXT_SIZE, "%lldh %lldm", (long long)(s / 3600),
-			(long long)(s % 3600 / 60));
+		snprintf(text, UNITS_TEXT_SIZE, "%lldh", s / 3600);
+	else if (s % 86400 >= 3600)
+		snprintf(text, UNITS_TEXT_SIZE, "%lldd %lldh", s / 86400, s % 86400 / 3600);
 	else
-		snprintf(text, UNITS_TEXT_SIZE, "%lldd %lldh", (long long)(s / 86400),
-			(long long)(s % 86400 / 3600));
+		snprintf(text, UNITS_TEXT_SIZE, "%lldd", s / 86400);
 }

@@ -25,5 +25,5 @@ int units_parse_size(const char *text, int64_t *bytes);
 void units_format_duration(int64_t seconds, char text[static UNITS_TEXT_SIZE]);
 void units_format_size(int64_t bytes, char text[static UNITS_TEXT_SIZE]);
 
-/* For reading, not for parsing: the two largest units, "41s", "1h 14m", "2d 19h". */
+/* For reading, not for parsing: at most the two largest units, "41s", "1h 14m", "2d 19h", "3d". */
 void units_describe_span(int64_t milliseconds, char text[static UNITS_TEXT_SIZE]);

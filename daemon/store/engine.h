@@ -274,6 +274,26 @@ struct history {
 	size_t n;
 };
 
+/* How old is what an endpoint is owed: pending deliveries counted by the age of their events. */
+#define AGE_CLASSES 7
+
+struct age_query {
+	uint32_t endpoint;
+	/* Events accepted at or behind bounds_ms[i], and before those of smaller i, are of class i;
+	 * all others of the last class. Falling. */
+	int64_t bounds_ms[AGE_CLASSES - 1];
+	struct position from;
+	size_t max_examined;
+};
+
+struct age_page {
+	uint64_t counts[AGE_CLASSES];
+	size_t n;
+	int64_t next_due_ms; /* of the first row of this page; INT64_MAX: there is none */
+	bool more;
+	struct position next;
+};
+
 struct engine_stats {
 	int64_t used_bytes;
 	int64_t disk_free_bytes;
@@ -335,6 +355,8 @@ struct engine_verbs {
 		bool with_payload, struct event_row *row);
 	enum engine_result (*get_history)(
 		struct engine *engine, const struct delivery_ref *ref, struct history *history);
+	enum engine_result (*count_ages)(
+		struct engine *engine, const struct age_query *query, struct age_page *page);
 	enum engine_result (*stats)(struct engine *engine, const struct store_limits *limits,
 		struct engine_stats *stats);
 

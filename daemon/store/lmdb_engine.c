@@ -585,6 +585,7 @@ const struct engine_verbs engine_lmdb = {
 	.list_events = lmdb_list_events,
 	.get_event = lmdb_get_event,
 	.get_history = lmdb_get_history,
+	.count_ages = lmdb_count_ages,
 	.stats = lmdb_stats,
 	.backup = lmdb_backup,
 };

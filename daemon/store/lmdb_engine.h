@@ -51,6 +51,8 @@ enum engine_result lmdb_get_event(
 	struct engine *engine, const struct event_id *id, bool with_payload, struct event_row *row);
 enum engine_result lmdb_get_history(
 	struct engine *engine, const struct delivery_ref *ref, struct history *history);
+enum engine_result lmdb_count_ages(
+	struct engine *engine, const struct age_query *query, struct age_page *page);
 enum engine_result lmdb_stats(
 	struct engine *engine, const struct store_limits *limits, struct engine_stats *stats);
 

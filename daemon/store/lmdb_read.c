@@ -544,6 +544,44 @@ enum engine_result lmdb_get_history(
 
 /* ---- Numbers ---- */
 
+static unsigned age_class(const struct age_query *q, const struct event_id *id)
+{
+	unsigned class = 0;
+
+	while (class < AGE_CLASSES - 1 && event_id_ms(id) < q->bounds_ms[class])
+		class ++;
+	return class;
+}
+
+enum engine_result lmdb_count_ages(
+	struct engine *engine, const struct age_query *q, struct age_page *page)
+{
+	struct row_key prefix = key_of_number(q->endpoint), from = {.len = q->from.len};
+	struct walk walk;
+	struct txn t;
+
+	*page = (struct age_page){.next_due_ms = INT64_MAX};
+	memcpy(from.at, q->from.bytes, q->from.len);
+	if (lmdb_begin(engine, &t, false) != ENGINE_OK)
+		return ENGINE_BROKEN;
+	walk_open(&walk, &t, T_DUE, prefix.at, prefix.len);
+	for (walk_seek(&walk, from.len ? &from : NULL); walk.valid; walk_next(&walk)) {
+		struct event_id id = key_event_at(walk.key.mv_data, 12);
+
+		if (page->n == q->max_examined) {
+			/* The position is that of the first row not counted. */
+			page->more = true;
+			set_position(&page->next, walk.key.mv_data, walk.key.mv_size);
+			break;
+		}
+		if (page->n++ == 0)
+			page->next_due_ms = key_i64_at(walk.key.mv_data, 4);
+		page->counts[age_class(q, &id)]++;
+	}
+	walk_close(&walk);
+	return end_read(engine, &t, "cannot count what is due");
+}
+
 static int64_t first_ended(struct txn *t, uint8_t class)
 {
 	int64_t ms = INT64_MAX;

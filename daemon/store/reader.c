@@ -62,6 +62,9 @@ static void work_on(struct reader *r, struct store_query *q, const struct store_
 	case QUERY_HISTORY:
 		q->result = verbs->get_history(engine, &q->ref, &q->answer.history);
 		break;
+	case QUERY_AGES:
+		q->result = verbs->count_ages(engine, &q->ages, &q->answer.age_page);
+		break;
 	case QUERY_STATS:
 		q->result = verbs->stats(engine, limits, &q->answer.stats);
 		break;

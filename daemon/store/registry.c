@@ -294,3 +294,12 @@ struct slot *registry_next(const struct registry *registry, uint32_t number)
 	}
 	return NULL;
 }
+
+struct slot *registry_previous(const struct registry *registry, uint32_t number)
+{
+	for (size_t i = number < registry->size ? (size_t)number + 1 : registry->size; i-- > 0;) {
+		if (registry->by_number[i])
+			return registry->by_number[i];
+	}
+	return NULL;
+}

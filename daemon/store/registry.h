@@ -68,3 +68,5 @@ uint32_t *registry_numbers(
 /* The next slot by number, beginning with number 0: for (slot = next(r, 0); slot; slot = next(r, n
  * + 1)). */
 struct slot *registry_next(const struct registry *registry, uint32_t number);
+/* The other way round: the slot at the number or the one before. */
+struct slot *registry_previous(const struct registry *registry, uint32_t number);

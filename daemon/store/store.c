@@ -252,15 +252,21 @@ int store_start(struct store *s)
 	return r < 0 ? r : reader_start(s->reader);
 }
 
-void store_close(struct store *s)
+void store_finish(struct store *s)
 {
-	if (!s)
-		return;
 	if (s->writer)
 		writer_stop(s->writer);
 	if (s->reader)
 		reader_stop(s->reader);
-	mailbox_free(s->mailbox); /* answers what is left */
+	mailbox_free(s->mailbox); /* opens the last answers */
+	s->mailbox = NULL;
+}
+
+void store_close(struct store *s)
+{
+	if (!s)
+		return;
+	store_finish(s);
 	reader_free(s->reader);
 	writer_free(s->writer);
 	if (s->engine)

@@ -72,7 +72,10 @@ int store_open(struct store **store, const struct store_options *options, struct
 /* Starts the threads; from then on requests are worked on. Returns 0 or a negative errno. */
 int store_start(struct store *store);
 
-/* Finishes what was handed in, answers it, ends the threads and closes the engine. NULL is fine. */
+/* Finishes what was handed in, answers it, and ends the threads. */
+void store_finish(struct store *store);
+
+/* Closes the engine and frees all; finishes before if that was not done. NULL is fine. */
 void store_close(struct store *store);
 
 void store_set_settings(struct store *store, const struct store_settings *settings);
@@ -123,13 +126,21 @@ void store_unclaim(struct store *store, struct claimed *claimed);
 
 /* ---- Reading ---- */
 
-enum query_kind { QUERY_DELIVERIES, QUERY_EVENTS, QUERY_EVENT, QUERY_HISTORY, QUERY_STATS };
+enum query_kind {
+	QUERY_DELIVERIES,
+	QUERY_EVENTS,
+	QUERY_EVENT,
+	QUERY_HISTORY,
+	QUERY_AGES,
+	QUERY_STATS
+};
 
 struct store_query {
 	enum query_kind kind;
 	/* In: what query and page below belong to the kind. Strings and arrays stay the owner's. */
 	struct delivery_query deliveries;
 	struct event_query events;
+	struct age_query ages;
 	struct delivery_ref ref; /* QUERY_HISTORY; QUERY_EVENT uses ref.event */
 	bool with_payload;
 	/* Out: */
@@ -139,6 +150,7 @@ struct store_query {
 		struct event_page event_page;
 		struct event_row event_row;
 		struct history history;
+		struct age_page age_page;
 		struct engine_stats stats;
 	} answer; /* the owner's to clear */
 	void (*done)(struct store_query *query);

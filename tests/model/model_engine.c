@@ -831,6 +831,28 @@ static enum engine_result model_get_history(
 	return ENGINE_OK;
 }
 
+/* In one page, whatever the limit: the position would say nothing to the other engine anyway. */
+static enum engine_result model_count_ages(
+	struct engine *m, const struct age_query *q, struct age_page *page)
+{
+	*page = (struct age_page){.next_due_ms = INT64_MAX};
+	for (size_t i = 0; i < m->n_events; i++) {
+		struct delivery_ref ref = {m->events[i].stored->event.id, q->endpoint};
+		struct model_delivery *at = find_delivery(m, &ref);
+		unsigned class = 0;
+
+		if (!at || at->d.state != DELIVERY_PENDING)
+			continue;
+		while (class < AGE_CLASSES - 1 && event_id_ms(&ref.event) < q->bounds_ms[class])
+			class ++;
+		page->counts[class]++;
+		page->n++;
+		if (at->d.due_ms < page->next_due_ms)
+			page->next_due_ms = at->d.due_ms;
+	}
+	return ENGINE_OK;
+}
+
 static enum engine_result model_stats(
 	struct engine *m, const struct store_limits *limits, struct engine_stats *stats)
 {
@@ -942,6 +964,7 @@ const struct engine_verbs engine_model = {
 	.list_events = model_list_events,
 	.get_event = model_get_event,
 	.get_history = model_get_history,
+	.count_ages = model_count_ages,
 	.stats = model_stats,
 	.backup = model_backup,
 };

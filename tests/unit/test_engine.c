@@ -665,6 +665,29 @@ static void compare_stats(struct pair *p)
 	assert_int_equal(stats[0].first_dead_end_ms, stats[1].first_dead_end_ms);
 }
 
+static void compare_ages(struct pair *p)
+{
+	struct age_query q = {
+		.endpoint = p->numbers[rnd(N_ENDPOINTS)], .max_examined = 1 + rnd(20)};
+	struct age_page expected, page;
+	uint64_t counts[AGE_CLASSES] = {0};
+	int64_t next_due_ms = INT64_MAX;
+
+	for (int i = 0; i < AGE_CLASSES - 1; i++)
+		q.bounds_ms[i] = p->now_ms - 2000 * (i + 1);
+	assert_int_equal(engine_model.count_ages(p->model, &q, &expected), ENGINE_OK);
+	do {
+		assert_int_equal(engine_lmdb.count_ages(p->lmdb, &q, &page), ENGINE_OK);
+		for (int i = 0; i < AGE_CLASSES; i++)
+			counts[i] += page.counts[i];
+		if (page.next_due_ms < next_due_ms)
+			next_due_ms = page.next_due_ms;
+		q.from = page.next;
+	} while (page.more);
+	assert_memory_equal(counts, expected.counts, sizeof(counts));
+	assert_int_equal(next_due_ms, expected.next_due_ms);
+}
+
 struct seen_endpoint {
 	uint32_t number;
 	bool removed;
@@ -754,6 +777,7 @@ static void run_random(uint64_t seed, unsigned steps)
 		compare_event(p);
 		if (step % 8 == 0) {
 			compare_stats(p);
+			compare_ages(p);
 			compare_endpoints(p);
 		}
 	}

@@ -1,0 +1,585 @@
+/* One table says everything of a key: where it lives, how it is read, what it may be. */
+#include "config.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <ini.h>
+
+#include "../lib/units.h"
+
+#define FILE_MAX 65536
+#define LINE_MAX_LEN 198 /* what inih reads whole */
+
+enum key_kind {
+	K_SIZE,
+	K_DURATION,
+	K_COUNT,
+	K_BOOL,
+	K_RATE,
+	K_SCHEDULE,
+	K_NETWORKS,
+	K_PORTS,
+	K_TEXT,
+	K_CHOICE
+};
+
+struct key {
+	const char *section, *name, *by_default;
+	enum key_kind kind;
+	size_t offset;
+	int64_t min, max; /* of numbers; size of the buffer of texts */
+	const char *special; /* a word for the number 0 or the empty list */
+	const char *const *choices; /* K_CHOICE: by number from min */
+};
+
+static const char *const log_levels[] = {"error", "warning", "notice", "info", "debug", NULL};
+static const char *const attempt_choices[] = {"none", "failures", "all", NULL};
+
+#define AT(member) offsetof(struct config, member)
+#define DAYS(n) ((int64_t)(n)*86400)
+
+static const struct key keys[] = {
+	{"store", "budget", "10G", K_SIZE, AT(store.budget), (int64_t)4 << 20, UNITS_SIZE_MAX / 8},
+	{"store", "min_free_disk", "1G", K_SIZE, AT(store.min_free_disk), 0, UNITS_SIZE_MAX / 8},
+	{"retention", "delivered", "3d", K_DURATION, AT(retention.delivered), 1, DAYS(3650)},
+	{"retention", "dead", "30d", K_DURATION, AT(retention.dead), 1, DAYS(3650)},
+	{"retention", "idempotency_keys", "1d", K_DURATION, AT(retention.idempotency_keys), 1,
+		DAYS(366)},
+	{"intake", "max_payload", "1M", K_SIZE, AT(intake.max_payload), 1, 64 << 20},
+	{"intake", "max_batch", "8M", K_SIZE, AT(intake.max_batch), 1024, 64 << 20},
+	{"intake", "max_connections", "1024", K_COUNT, AT(intake.max_connections), 1, 65536},
+	{"intake", "max_connections_per_user", "256", K_COUNT, AT(intake.max_connections_per_user),
+		1, 65536},
+	{"intake", "request_timeout", "30s", K_DURATION, AT(intake.request_timeout), 1, 3600},
+	{"intake", "max_endpoints_per_tenant", "1000", K_COUNT, AT(intake.max_endpoints_per_tenant),
+		1, 100000},
+	{"delivery", "retry_schedule", "5s 30s 2m 10m 30m 2h 5h 10h 14h 18h 22h", K_SCHEDULE,
+		AT(delivery.retry_schedule), 0, 0},
+	{"delivery", "max_age", "none", K_DURATION, AT(delivery.max_age), 1, DAYS(3650), "none"},
+	{"delivery", "timeout", "15s", K_DURATION, AT(delivery.timeout), 1, 60},
+	{"delivery", "connect_timeout", "5s", K_DURATION, AT(delivery.connect_timeout), 1, 60},
+	{"delivery", "max_in_flight", "8", K_COUNT, AT(delivery.max_in_flight), 1, 256},
+	{"delivery", "rate", "none", K_RATE, AT(delivery.rate), 0, 10000, "none"},
+	{"delivery", "retry_after_max", "12h", K_DURATION, AT(delivery.retry_after_max), 1,
+		DAYS(7)},
+	{"delivery", "secret_overlap", "24h", K_DURATION, AT(delivery.secret_overlap), 0, DAYS(30)},
+	{"network", "allow_http", "no", K_BOOL, AT(network.allow_http), 0, 0},
+	{"network", "allow_private", "none", K_NETWORKS, AT(network.allow_private), 0, 0, "none"},
+	{"network", "deny", "none", K_NETWORKS, AT(network.deny), 0, 0, "none"},
+	{"network", "ports", "80 443 1024-65535", K_PORTS, AT(network.ports), 0, 0},
+	{"network", "ca_file", "/etc/ssl/certs/ca-certificates.crt", K_TEXT, AT(network.ca_file), 0,
+		256},
+	{"network", "dns_servers", "auto", K_TEXT, AT(network.dns_servers), 0, 256, "auto"},
+	{"senders", "count", "auto", K_COUNT, AT(senders.count), 1, 64, "auto"},
+	{"senders", "max_in_flight", "512", K_COUNT, AT(senders.max_in_flight), 1, 16384},
+	{"log", "level", "info", K_CHOICE, AT(log.level), 3, 7, NULL, log_levels},
+	{"log", "attempts", "none", K_CHOICE, AT(log.attempts), 0, 2, NULL, attempt_choices},
+};
+
+#define N_KEYS (sizeof(keys) / sizeof(keys[0]))
+
+/* ---- Values ---- */
+
+static int expected(
+	struct problem *problem, const struct key *key, const char *what, const char *value)
+{
+	char field[64];
+
+	snprintf(field, sizeof(field), "%s.%s", key->section, key->name);
+	problem_set(problem, PROBLEM_INVALID, field, "expected %s%s%s, not \"%s\"", what,
+		key->special ? ", or " : "", key->special ? key->special : "", value);
+	return -EINVAL;
+}
+
+static void describe_range(const struct key *key, char *text, size_t size)
+{
+	char min[UNITS_TEXT_SIZE], max[UNITS_TEXT_SIZE];
+
+	if (key->kind == K_SIZE) {
+		units_format_size(key->min, min);
+		units_format_size(key->max, max);
+		snprintf(text, size, "a size from %s to %s, such as 512M", min, max);
+	} else if (key->kind == K_DURATION) {
+		units_format_duration(key->min, min);
+		units_format_duration(key->max, max);
+		snprintf(text, size, "a duration from %s to %s, such as 1h30m", min, max);
+	} else {
+		snprintf(text, size, "a whole number from %lld to %lld", (long long)key->min,
+			(long long)key->max);
+	}
+}
+
+static int parse_count(const char *text, int64_t *value)
+{
+	char *end;
+
+	if (!*text || strspn(text, "0123456789") != strlen(text) || strlen(text) > 12)
+		return -EINVAL;
+	*value = strtoll(text, &end, 10);
+	return 0;
+}
+
+static int set_number(
+	const struct key *key, const char *value, int64_t *number, struct problem *problem)
+{
+	char range[160];
+	int r;
+
+	if (key->kind == K_SIZE)
+		r = units_parse_size(value, number);
+	else if (key->kind == K_DURATION)
+		r = units_parse_duration(value, number);
+	else
+		r = parse_count(value, number);
+	if (r == 0 && *number >= key->min && *number <= key->max)
+		return 0;
+	describe_range(key, range, sizeof(range));
+	return expected(problem, key, range, value);
+}
+
+static int set_rate(const struct key *key, const char *value, double *rate, struct problem *problem)
+{
+	char *end;
+
+	*rate = strtod(value, &end);
+	if (!*value || *end || strspn(value, "0123456789.") != strlen(value) || *rate < 0.01 ||
+		*rate > 10000)
+		return expected(problem, key, "requests per second from 0.01 to 10000", value);
+	return 0;
+}
+
+static int set_networks(const struct key *key, const char *value, struct config_networks *networks,
+	struct problem *problem)
+{
+	char copy[LINE_MAX_LEN + 1], *rest, *word;
+
+	snprintf(copy, sizeof(copy), "%s", value);
+	networks->n = 0;
+	for (word = strtok_r(copy, " ,\t", &rest); word; word = strtok_r(NULL, " ,\t", &rest)) {
+		if (networks->n == CONFIG_LIST_MAX ||
+			network_parse(word, &networks->list[networks->n]) < 0)
+			return expected(problem, key,
+				"up to 64 networks such as 10.0.0.0/8 or fd00::/8 (bits beyond the prefix zero)",
+				word);
+		networks->n++;
+	}
+	return networks->n ? 0 : expected(problem, key, "networks such as 10.0.0.0/8", value);
+}
+
+static int parse_port_range(char *word, struct port_range *range)
+{
+	char *dash = strchr(word, '-');
+	int64_t first, last;
+
+	if (dash)
+		*dash = '\0';
+	if (parse_count(word, &first) < 0 || parse_count(dash ? dash + 1 : word, &last) < 0 ||
+		first < 1 || last > 65535 || first > last)
+		return -EINVAL;
+	*range = (struct port_range){(uint16_t)first, (uint16_t)last};
+	return 0;
+}
+
+static int set_ports(const struct key *key, const char *value, struct config_ports *ports,
+	struct problem *problem)
+{
+	char copy[LINE_MAX_LEN + 1], *rest, *word;
+
+	snprintf(copy, sizeof(copy), "%s", value);
+	ports->n = 0;
+	for (word = strtok_r(copy, " ,\t", &rest); word; word = strtok_r(NULL, " ,\t", &rest)) {
+		if (ports->n == CONFIG_LIST_MAX ||
+			parse_port_range(word, &ports->list[ports->n]) < 0)
+			return expected(
+				problem, key, "ports and ranges such as \"443 8000-8999\"", value);
+		ports->n++;
+	}
+	return ports->n
+		? 0
+		: expected(problem, key, "ports and ranges such as \"443 8000-8999\"", value);
+}
+
+static int set_choice(
+	const struct key *key, const char *value, int *choice, struct problem *problem)
+{
+	char list[128] = "one of";
+
+	for (int i = 0; key->choices[i]; i++) {
+		if (strcmp(key->choices[i], value) == 0) {
+			*choice = (int)key->min + i;
+			return 0;
+		}
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), " %s", key->choices[i]);
+	}
+	return expected(problem, key, list, value);
+}
+
+static int set_bool(const struct key *key, const char *value, bool *flag, struct problem *problem)
+{
+	*flag = strcmp(value, "yes") == 0;
+	return *flag || strcmp(value, "no") == 0 ? 0 : expected(problem, key, "yes or no", value);
+}
+
+static int set_schedule(const struct key *key, const char *value, struct retry_schedule *schedule,
+	struct problem *problem)
+{
+	const char *what;
+
+	return retry_schedule_parse(value, schedule, &what) == 0
+		? 0
+		: expected(problem, key, what, value);
+}
+
+static int set_text(const struct key *key, const char *value, char *text, struct problem *problem)
+{
+	if (!*value || strlen(value) >= (size_t)key->max)
+		return expected(problem, key, "1 to 255 characters", value);
+	memcpy(text, value, strlen(value) + 1);
+	return 0;
+}
+
+/* The value that the special word stands for: zero, or empty. */
+static void set_special(const struct key *key, void *at)
+{
+	switch (key->kind) {
+	case K_RATE:
+		*(double *)at = 0;
+		break;
+	case K_NETWORKS:
+		((struct config_networks *)at)->n = 0;
+		break;
+	case K_TEXT:
+		*(char *)at = '\0';
+		break;
+	case K_SIZE:
+	case K_DURATION:
+	case K_COUNT:
+	case K_BOOL:
+	case K_SCHEDULE:
+	case K_PORTS:
+	case K_CHOICE:
+		*(int64_t *)at = 0;
+		break;
+	}
+}
+
+static int set_value(
+	struct config *config, const struct key *key, const char *value, struct problem *problem)
+{
+	void *at = (char *)config + key->offset;
+
+	if (key->special && strcmp(value, key->special) == 0) {
+		set_special(key, at);
+		return 0;
+	}
+	switch (key->kind) {
+	case K_SIZE:
+	case K_DURATION:
+	case K_COUNT:
+		return set_number(key, value, at, problem);
+	case K_BOOL:
+		return set_bool(key, value, at, problem);
+	case K_RATE:
+		return set_rate(key, value, at, problem);
+	case K_SCHEDULE:
+		return set_schedule(key, value, at, problem);
+	case K_NETWORKS:
+		return set_networks(key, value, at, problem);
+	case K_PORTS:
+		return set_ports(key, value, at, problem);
+	case K_TEXT:
+		return set_text(key, value, at, problem);
+	case K_CHOICE:
+		return set_choice(key, value, at, problem);
+	}
+	return -EINVAL;
+}
+
+/* ---- The file ---- */
+
+/* Edit distance, for the nearest key to a misspelt one. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t row[64], n = strlen(b);
+
+	if (n >= 64)
+		return SIZE_MAX;
+	for (size_t j = 0; j <= n; j++)
+		row[j] = j;
+	for (size_t i = 1; a[i - 1]; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= n; j++) {
+			size_t changed = diagonal + (a[i - 1] != b[j - 1]);
+			size_t best = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
+
+			diagonal = row[j];
+			row[j] = changed < best ? changed : best;
+		}
+	}
+	return row[n];
+}
+
+static int unknown_key(const char *section, const char *name, struct problem *problem)
+{
+	const struct key *nearest = &keys[0];
+	size_t least = SIZE_MAX;
+	char field[64];
+
+	for (size_t i = 0; i < N_KEYS; i++) {
+		size_t d = distance(name, keys[i].name) + (strcmp(section, keys[i].section) != 0);
+
+		if (d < least) {
+			least = d;
+			nearest = &keys[i];
+		}
+	}
+	snprintf(field, sizeof(field), "%s.%s", section, name);
+	problem_set(problem, PROBLEM_INVALID, field,
+		"there is no key \"%s\" in [%s]; the nearest is \"%s\" in [%s]", name, section,
+		nearest->name, nearest->section);
+	return -EINVAL;
+}
+
+struct reading {
+	struct config *config;
+	struct problem *problem;
+	bool seen[N_KEYS];
+};
+
+/* Called by inih for each key. 0 means a mistake; of these it remembers the first line. */
+static int on_key(void *user, const char *section, const char *name, const char *value)
+{
+	struct reading *r = user;
+
+	if (r->problem->code)
+		return 0;
+	for (size_t i = 0; i < N_KEYS; i++) {
+		if (strcmp(keys[i].section, section) != 0 || strcmp(keys[i].name, name) != 0)
+			continue;
+		if (r->seen[i]) {
+			char field[64];
+
+			snprintf(field, sizeof(field), "%s.%s", section, name);
+			problem_set(r->problem, PROBLEM_INVALID, field, "given twice");
+			return 0;
+		}
+		r->seen[i] = true;
+		return set_value(r->config, &keys[i], value, r->problem) == 0;
+	}
+	unknown_key(section, name, r->problem);
+	return 0;
+}
+
+void config_default(struct config *config)
+{
+	struct problem problem;
+
+	memset(config, 0, sizeof(*config));
+	for (size_t i = 0; i < N_KEYS; i++) {
+		if (set_value(config, &keys[i], keys[i].by_default, &problem) < 0)
+			abort(); /* a mistake in the table above */
+	}
+}
+
+static int load_file(const char *path, char *text, struct problem *problem)
+{
+	FILE *file = fopen(path, "re");
+	size_t n;
+
+	text[0] = '\0';
+	if (!file && errno == ENOENT)
+		return 0;
+	if (!file) {
+		problem_set(problem, PROBLEM_INVALID, NULL, "cannot open %s: %s", path,
+			strerror(errno));
+		return -EINVAL;
+	}
+	n = fread(text, 1, FILE_MAX, file);
+	text[n < FILE_MAX ? n : FILE_MAX - 1] = '\0';
+	if (ferror(file) || n == FILE_MAX || memchr(text, '\0', n)) {
+		problem_set(problem, PROBLEM_INVALID, NULL,
+			"%s: expected a text file of less than 64 KiB", path);
+		fclose(file);
+		return -EINVAL;
+	}
+	fclose(file);
+	return 0;
+}
+
+static int check_lines(const char *text, struct problem *problem)
+{
+	unsigned line = 1;
+
+	for (; *text; line++) {
+		size_t len = strcspn(text, "\n");
+
+		if (len > LINE_MAX_LEN) {
+			problem_set(problem, PROBLEM_INVALID, NULL,
+				"expected lines of at most %d characters", LINE_MAX_LEN);
+			problem->line = line;
+			return -EINVAL;
+		}
+		text += len + (text[len] == '\n');
+	}
+	return 0;
+}
+
+/* What the keys have to do with each other. */
+static int check_together(const struct config *c, struct problem *problem)
+{
+	if (c->intake.max_batch < c->intake.max_payload) {
+		problem_set(problem, PROBLEM_INVALID, "intake.max_batch",
+			"expected at least intake.max_payload: a batch holds a payload");
+		return -EINVAL;
+	}
+	if (c->intake.max_payload > c->store.budget / 8) {
+		problem_set(problem, PROBLEM_INVALID, "intake.max_payload",
+			"expected at most an eighth of store.budget: an endpoint may owe a quarter of it");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int config_read(struct config *config, const char *path, struct problem *problem)
+{
+	struct config fresh;
+	struct reading reading = {.config = &fresh, .problem = problem};
+	char *text = malloc(FILE_MAX);
+	int r = text ? 0 : -ENOMEM;
+
+	problem->code = PROBLEM_NONE;
+	config_default(&fresh);
+	if (r == 0)
+		r = load_file(path, text, problem);
+	if (r == 0)
+		r = check_lines(text, problem);
+	if (r == 0) {
+		int line = ini_parse_string(text, on_key, &reading);
+
+		if (line != 0) {
+			if (!problem->code)
+				problem_set(problem, PROBLEM_INVALID, NULL,
+					"expected \"[section]\", \"key = value\", or a comment behind # or ;");
+			problem->line = line > 0 ? (unsigned)line : 0;
+			r = -EINVAL;
+		}
+	}
+	if (r == 0)
+		r = check_together(&fresh, problem);
+	free(text);
+	if (r == -ENOMEM)
+		problem_set(problem, PROBLEM_INVALID, NULL, "out of memory");
+	if (r < 0)
+		return -EINVAL;
+	*config = fresh;
+	return 0;
+}
+
+/* ---- Printing ---- */
+
+static bool is_special(const struct key *key, const void *at)
+{
+	if (!key->special)
+		return false;
+	switch (key->kind) {
+	case K_RATE:
+		return *(const double *)at == 0;
+	case K_NETWORKS:
+		return ((const struct config_networks *)at)->n == 0;
+	case K_TEXT:
+		return *(const char *)at == '\0';
+	case K_SIZE:
+	case K_DURATION:
+	case K_COUNT:
+	case K_BOOL:
+	case K_SCHEDULE:
+	case K_PORTS:
+	case K_CHOICE:
+		break;
+	}
+	return *(const int64_t *)at == 0;
+}
+
+static void print_networks(const struct config_networks *networks, FILE *file)
+{
+	for (size_t i = 0; i < networks->n; i++) {
+		char text[NETWORK_TEXT_SIZE];
+
+		network_format(&networks->list[i], text);
+		fprintf(file, "%s%s", i ? " " : "", text);
+	}
+}
+
+static void print_ports(const struct config_ports *ports, FILE *file)
+{
+	for (size_t i = 0; i < ports->n; i++) {
+		fprintf(file, "%s%u", i ? " " : "", ports->list[i].first);
+		if (ports->list[i].last != ports->list[i].first)
+			fprintf(file, "-%u", ports->list[i].last);
+	}
+}
+
+static void print_value(const struct key *key, const void *at, FILE *file)
+{
+	const struct retry_schedule *schedule = at;
+	char text[1024] = "";
+
+	switch (key->kind) {
+	case K_SIZE:
+		units_format_size(*(const int64_t *)at, text);
+		break;
+	case K_DURATION:
+		units_format_duration(*(const int64_t *)at, text);
+		break;
+	case K_COUNT:
+		snprintf(text, sizeof(text), "%lld", (long long)*(const int64_t *)at);
+		break;
+	case K_BOOL:
+		snprintf(text, sizeof(text), "%s", *(const bool *)at ? "yes" : "no");
+		break;
+	case K_RATE:
+		snprintf(text, sizeof(text), "%.10g", *(const double *)at);
+		break;
+	case K_SCHEDULE:
+		retry_schedule_format(schedule->waits_s, schedule->n, text, sizeof(text));
+		break;
+	case K_NETWORKS:
+		print_networks(at, file);
+		break;
+	case K_PORTS:
+		print_ports(at, file);
+		break;
+	case K_TEXT:
+		snprintf(text, sizeof(text), "%s", (const char *)at);
+		break;
+	case K_CHOICE:
+		snprintf(text, sizeof(text), "%s", key->choices[*(const int *)at - (int)key->min]);
+		break;
+	}
+	fputs(text, file);
+}
+
+void config_print(const struct config *config, FILE *file)
+{
+	const char *section = "";
+
+	for (size_t i = 0; i < N_KEYS; i++) {
+		const void *at = (const char *)config + keys[i].offset;
+
+		if (strcmp(section, keys[i].section) != 0) {
+			fprintf(file, "%s[%s]\n", i ? "\n" : "", keys[i].section);
+			section = keys[i].section;
+		}
+		fprintf(file, "%s = ", keys[i].name);
+		if (is_special(&keys[i], at))
+			fputs(keys[i].special, file);
+		else
+			print_value(&keys[i], at, file);
+		fputc('\n', file);
+	}
+}

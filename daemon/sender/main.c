@@ -1,0 +1,150 @@
+/*
+ * hookd-sender: makes the attempts. Started by hookd with one descriptor, number 3, the channel;
+ * has the network, and neither the queue nor a secret that signs. When hookd goes, it goes.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <curl/curl.h>
+#include <event2/event.h>
+
+#include "../attempt_frame.h"
+#include "../channel.h"
+#include "attempt.h"
+
+#define CHANNEL_FD 3
+
+struct sender {
+	struct event_base *base;
+	struct channel *channel;
+	struct attempts *attempts; /* NULL until the configuration has come */
+	struct sender_config config;
+	bool stopping;
+};
+
+static void stop_when_done(struct sender *s)
+{
+	if (s->stopping && (!s->attempts || attempts_under_way(s->attempts) == 0) &&
+		channel_is_idle(s->channel))
+		event_base_loopexit(s->base, NULL);
+}
+
+static void on_outcome(void *user, const struct sender_outcome *outcome)
+{
+	struct sender *s = user;
+	struct byte_writer body;
+	struct frame *frame = frame_new(FRAME_OUTCOME, OUTCOME_FRAME_SIZE, &body);
+
+	if (!frame)
+		abort(); /* hookd starts another sender, and its attempts are made again */
+	frame_put_outcome(&body, outcome);
+	channel_send(s->channel, frame, &body, -1);
+}
+
+static bool configure(struct sender *s, struct byte_reader *body)
+{
+	struct attempts_options options = {
+		.base = s->base, .config = &s->config, .done = on_outcome, .user = s};
+	struct byte_writer ready;
+	struct frame *frame;
+
+	if (s->attempts || !frame_get_config(body, &s->config) ||
+		attempts_new(&s->attempts, &options) < 0)
+		return false;
+	frame = frame_new(FRAME_READY, 0, &ready);
+	if (!frame)
+		return false;
+	channel_send(s->channel, frame, &ready, -1);
+	return true;
+}
+
+static bool take_request(struct sender *s, struct byte_reader *body)
+{
+	struct network networks[CONFIG_LIST_MAX];
+	struct sender_request request;
+
+	if (!s->attempts || !frame_get_request(body, &request, networks))
+		return false;
+	attempts_begin(
+		s->attempts, &request, request.body_in_file ? channel_take_fd(s->channel) : -1);
+	return true;
+}
+
+static bool on_frame(void *user, enum frame_type type, struct byte_reader *body)
+{
+	struct sender *s = user;
+
+	switch (type) {
+	case FRAME_CONFIG:
+		return configure(s, body);
+	case FRAME_REQUEST:
+		return take_request(s, body);
+	case FRAME_STOP:
+		s->stopping = true;
+		return true;
+	case FRAME_READY:
+	case FRAME_OUTCOME:
+		break;
+	}
+	return false;
+}
+
+static void on_closed(void *user, const char *why)
+{
+	struct sender *s = user;
+
+	(void)why;
+	event_base_loopbreak(s->base);
+}
+
+/* Under memory pressure a sender is what the kernel should take, not the queue. */
+static void volunteer_for_oom(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, "500", 3) < 0)
+		fprintf(stderr, "hookd-sender: cannot set oom_score_adj\n");
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct channel_callbacks callbacks = {on_frame, on_closed};
+	struct sender s = {0};
+
+	(void)argv;
+	if (argc > 1 || fcntl(CHANNEL_FD, F_GETFD) < 0) {
+		fprintf(stderr, "hookd-sender is started by hookd, not by hand\n");
+		return 2;
+	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGPIPE, SIG_IGN);
+	/* A Ctrl-C at the terminal is meant for hookd, which lets attempts end; the channel says
+	 * when. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	fcntl(CHANNEL_FD, F_SETFD, FD_CLOEXEC);
+	volunteer_for_oom();
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return 1;
+	s.base = event_base_new();
+	if (!s.base || channel_new(&s.channel, s.base, CHANNEL_FD, &callbacks, &s) < 0)
+		return 1;
+	while (event_base_loop(s.base, EVLOOP_ONCE) == 0 && !event_base_got_break(s.base) &&
+		!event_base_got_exit(s.base))
+		stop_when_done(&s);
+	if (s.attempts)
+		attempts_free(s.attempts);
+	channel_free(s.channel);
+	event_base_free(s.base);
+	curl_global_cleanup();
+	return 0;
+}

@@ -1,0 +1,569 @@
+#include "transfer.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <curl/curl.h>
+#include <event2/event.h>
+
+#include "../../lib/http_status.h"
+#include "../../lib/text.h"
+
+#define HEADER_BYTES_MAX 65536
+#define RESPONSE_BYTES_MAX 16384
+#define IDLE_CONNECTION_S 30L
+#define CONNECTION_LIFE_S 300L
+#define POOL_MAX 256
+
+struct transfers {
+	struct event_base *base;
+	CURLM *multi;
+	struct event *timer;
+	char user_agent[64], ca_file[256];
+	CURL *pool[POOL_MAX]; /* handles without a transfer */
+	size_t n_pool;
+};
+
+/* What lives as long as a transfer is under way. */
+struct transfer_state {
+	struct transfers *transfers;
+	CURL *curl;
+	struct curl_slist *headers, *connect_to;
+	const char *refusal;
+	bool headers_complete;
+	size_t header_bytes, response_bytes;
+	int socket_error;
+	char error[CURL_ERROR_SIZE];
+};
+
+struct socket_watch {
+	struct transfers *transfers;
+	struct event *event;
+};
+
+/* ---- curl on the loop ---- */
+
+static void collect_finished(struct transfers *t);
+
+static void act(struct transfers *t, curl_socket_t fd, int what)
+{
+	int running;
+
+	curl_multi_socket_action(t->multi, fd, what, &running); /* failures come as messages */
+	collect_finished(t);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *user)
+{
+	(void)fd;
+	(void)what;
+	act(user, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static int on_timeout_changed(CURLM *multi, long ms, void *user)
+{
+	struct transfers *t = user;
+	struct timeval wait = {ms / 1000, ms % 1000 * 1000};
+
+	(void)multi;
+	if (ms < 0)
+		event_del(t->timer);
+	else
+		event_add(t->timer, &wait);
+	return 0;
+}
+
+static void on_socket(evutil_socket_t fd, short what, void *user)
+{
+	struct socket_watch *watch = user;
+
+	act(watch->transfers, fd,
+		(what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0));
+}
+
+static int on_socket_changed(CURL *curl, curl_socket_t fd, int what, void *user, void *socket_user)
+{
+	struct transfers *t = user;
+	struct socket_watch *watch = socket_user;
+	short wanted = (short)(EV_PERSIST | (what & CURL_POLL_IN ? EV_READ : 0) |
+		(what & CURL_POLL_OUT ? EV_WRITE : 0));
+
+	(void)curl;
+	if (what == CURL_POLL_REMOVE) {
+		if (watch && watch->event)
+			event_free(watch->event);
+		free(watch);
+		return 0;
+	}
+	if (!watch) {
+		watch = calloc(1, sizeof(*watch));
+		if (!watch)
+			return -1;
+		watch->transfers = t;
+		curl_multi_assign(t->multi, fd, watch);
+	}
+	if (watch->event)
+		event_free(watch->event);
+	watch->event = event_new(t->base, fd, wanted, on_socket, watch);
+	return watch->event && event_add(watch->event, NULL) == 0 ? 0 : -1;
+}
+
+/* ---- Where it goes ---- */
+
+static bool read_sockaddr(const struct sockaddr *address, struct peer *peer)
+{
+	memset(peer, 0, sizeof(*peer));
+	if (address->sa_family == AF_INET) {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)address;
+
+		peer->family = 4;
+		memcpy(peer->bytes, &in->sin_addr, 4);
+		peer->port = ntohs(in->sin_port);
+		return true;
+	}
+	if (address->sa_family == AF_INET6) {
+		const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)(const void *)address;
+
+		peer->family = 6;
+		memcpy(peer->bytes, &in->sin6_addr, 16);
+		peer->port = ntohs(in->sin6_port);
+		return true;
+	}
+	return false;
+}
+
+static bool same_address(const struct peer *a, const struct peer *b)
+{
+	return a->family == b->family && memcmp(a->bytes, b->bytes, a->family == 4 ? 4 : 16) == 0;
+}
+
+/* Only to the address that was chosen, and only if it still may be used. */
+static bool may_use(struct transfer *transfer, const struct peer *peer)
+{
+	struct transfer_state *s = transfer->state;
+
+	s->refusal = same_address(peer, &transfer->peer) ? transfer->refuses(transfer, peer)
+							 : "not the address that was checked";
+	return s->refusal == NULL;
+}
+
+static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct transfer *transfer = user;
+	struct peer peer;
+	int fd;
+
+	(void)purpose;
+	if (!read_sockaddr(&address->addr, &peer) || !may_use(transfer, &peer))
+		return CURL_SOCKET_BAD;
+	fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	if (fd < 0)
+		transfer->state->socket_error = errno;
+	return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+static int on_before_request(
+	void *user, char *peer_ip, char *local_ip, int peer_port, int local_port)
+{
+	struct transfer *transfer = user;
+	struct peer peer = {.port = (uint16_t)peer_port};
+
+	(void)local_ip;
+	(void)local_port;
+	if (inet_pton(AF_INET, peer_ip, peer.bytes) == 1)
+		peer.family = 4;
+	else if (inet_pton(AF_INET6, peer_ip, peer.bytes) == 1)
+		peer.family = 6;
+	if (!may_use(transfer, &peer))
+		return CURL_PREREQFUNC_ABORT;
+	transfer->connected = true;
+	return CURL_PREREQFUNC_OK;
+}
+
+/* ---- What comes back ---- */
+
+static void note_retry_after(struct transfer *transfer, const char *line, size_t len)
+{
+	static const char name[] = "retry-after:";
+	size_t name_len = sizeof(name) - 1;
+
+	if (len < name_len || strncasecmp(line, name, name_len) != 0)
+		return;
+	line += name_len;
+	len -= name_len;
+	while (len > 0 && (line[len - 1] == '\r' || line[len - 1] == '\n'))
+		len--;
+	if (len >= sizeof(transfer->retry_after))
+		return;
+	text_clean_bytes(line, len, transfer->retry_after);
+}
+
+static size_t on_header(char *line, size_t size, size_t n, void *user)
+{
+	struct transfer *transfer = user;
+	struct transfer_state *s = transfer->state;
+	size_t len = size * n;
+	long status = 0;
+
+	s->header_bytes += len;
+	if (s->header_bytes > HEADER_BYTES_MAX)
+		return 0;
+	if (len >= 5 && memcmp(line, "HTTP/", 5) == 0)
+		transfer->retry_after[0] = '\0'; /* of an interim answer */
+	note_retry_after(transfer, line, len);
+	if (line[0] == '\r' || line[0] == '\n') {
+		curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
+		s->headers_complete = status >= 200;
+	}
+	return len;
+}
+
+/* Keeps the start, lets the rest of a moderate answer pass so that the connection can be used
+ * again, and cuts a longer one off. */
+static size_t on_body(char *bytes, size_t size, size_t n, void *user)
+{
+	struct transfer *transfer = user;
+	size_t len = size * n, room = sizeof(transfer->response) - transfer->response_len;
+
+	if (room > len)
+		room = len;
+	memcpy(transfer->response + transfer->response_len, bytes, room);
+	transfer->response_len += room;
+	transfer->state->response_bytes += len;
+	return transfer->state->response_bytes > RESPONSE_BYTES_MAX ? 0 : len;
+}
+
+/* ---- What it means ---- */
+
+__attribute__((format(printf, 2, 3))) static void say(
+	struct transfer *transfer, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(transfer->message, sizeof(transfer->message), format, arguments);
+	va_end(arguments);
+	text_clean(transfer->message);
+}
+
+static void judge_answer(struct transfer *transfer)
+{
+	long status = 0;
+
+	curl_easy_getinfo(transfer->state->curl, CURLINFO_RESPONSE_CODE, &status);
+	transfer->http_status = (uint16_t)status;
+	transfer->result = status / 100 == 2 ? RESULT_OK : RESULT_STATUS;
+	say(transfer, "%ld %s", status, http_status_name((int)status));
+	if (!http_status_name((int)status)[0])
+		say(transfer, "%ld", status);
+}
+
+static void judge_connect(struct transfer *transfer)
+{
+	char peer[PEER_TEXT_SIZE];
+	long error = 0;
+
+	peer_format(&transfer->peer, peer);
+	curl_easy_getinfo(transfer->state->curl, CURLINFO_OS_ERRNO, &error);
+	if (transfer->state->socket_error)
+		error = transfer->state->socket_error;
+	transfer->result = RESULT_CONNECT;
+	switch (error) {
+	case EMFILE:
+	case ENFILE:
+		transfer->fault = FAULT_DESCRIPTORS;
+		break;
+	case ENOBUFS:
+	case ENOMEM:
+		transfer->fault = FAULT_MEMORY;
+		break;
+	case EADDRNOTAVAIL:
+		transfer->fault = FAULT_PORTS;
+		break;
+	case ECONNREFUSED:
+		say(transfer, "connection refused by %s", peer);
+		break;
+	case 0:
+		say(transfer, "no connection to %s", peer);
+		break;
+	default:
+		say(transfer, "no connection to %s: %s", peer, strerror((int)error));
+		break;
+	}
+}
+
+static void judge_timeout(struct transfer *transfer)
+{
+	char peer[PEER_TEXT_SIZE];
+	curl_off_t connected_us = 0;
+
+	peer_format(&transfer->peer, peer);
+	curl_easy_getinfo(transfer->state->curl, CURLINFO_CONNECT_TIME_T, &connected_us);
+	if (transfer->connected) {
+		transfer->result = RESULT_TIMEOUT; /* the attempt says within what time */
+		say(transfer, "timeout");
+	} else if (connected_us > 0) {
+		transfer->result = RESULT_TLS;
+		say(transfer, "TLS: no handshake with %s in time", peer);
+	} else {
+		transfer->result = RESULT_CONNECT;
+		say(transfer, "no connection to %s in time", peer);
+	}
+}
+
+static void judge(struct transfer *transfer, CURLcode code)
+{
+	struct transfer_state *s = transfer->state;
+
+	transfer->fault = NO_LOCAL_FAULT;
+	if (s->headers_complete) {
+		judge_answer(transfer); /* even if the rest was cut off */
+		return;
+	}
+	if (s->refusal) {
+		transfer->result = RESULT_ADDRESS;
+		say(transfer, "refused by the address rules: %s", s->refusal);
+		return;
+	}
+	switch (code) {
+	case CURLE_COULDNT_CONNECT:
+		judge_connect(transfer);
+		break;
+	case CURLE_OPERATION_TIMEDOUT:
+		judge_timeout(transfer);
+		break;
+	case CURLE_OUT_OF_MEMORY:
+	case CURLE_FAILED_INIT:
+		transfer->fault = FAULT_MEMORY;
+		break;
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_SSL_ENGINE_NOTFOUND:
+	case CURLE_SSL_ENGINE_SETFAILED:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_CIPHER:
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_USE_SSL_FAILED:
+	case CURLE_SSL_ENGINE_INITFAILED:
+	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_SSL_SHUTDOWN_FAILED:
+	case CURLE_SSL_CRL_BADFILE:
+	case CURLE_SSL_ISSUER_ERROR:
+	case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+	case CURLE_SSL_INVALIDCERTSTATUS:
+	case CURLE_SSL_CLIENTCERT:
+		transfer->result = RESULT_TLS;
+		say(transfer, "TLS: %s", s->error[0] ? s->error : curl_easy_strerror(code));
+		break;
+	case CURLE_GOT_NOTHING:
+		transfer->result = RESULT_PROTOCOL;
+		say(transfer, "the connection was closed without an answer");
+		break;
+	case CURLE_WRITE_ERROR:
+		transfer->result = RESULT_PROTOCOL;
+		say(transfer, "more than 64 KiB of headers");
+		break;
+	default:
+		transfer->result = RESULT_PROTOCOL;
+		say(transfer, "%s", s->error[0] ? s->error : curl_easy_strerror(code));
+		break;
+	}
+	if (transfer->fault)
+		transfer->result = RESULT_NONE;
+}
+
+/* ---- Life of a transfer ---- */
+
+static void release(struct transfer *transfer)
+{
+	struct transfer_state *s = transfer->state;
+	struct transfers *t = s->transfers;
+
+	curl_multi_remove_handle(t->multi, s->curl);
+	curl_easy_reset(s->curl); /* nothing of one customer is left for the next */
+	if (t->n_pool < POOL_MAX)
+		t->pool[t->n_pool++] = s->curl;
+	else
+		curl_easy_cleanup(s->curl);
+	curl_slist_free_all(s->headers);
+	curl_slist_free_all(s->connect_to);
+	free(s);
+	transfer->state = NULL;
+}
+
+static void collect_finished(struct transfers *t)
+{
+	CURLMsg *message;
+	int left;
+
+	while ((message = curl_multi_info_read(t->multi, &left))) {
+		struct transfer *transfer = NULL;
+		CURLcode code = message->data.result;
+
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
+		judge(transfer, code);
+		release(transfer);
+		transfer->done(transfer);
+	}
+}
+
+static bool append(struct curl_slist **list, const char *line)
+{
+	struct curl_slist *grown = curl_slist_append(*list, line);
+
+	if (grown)
+		*list = grown;
+	return grown != NULL;
+}
+
+static bool make_lists(struct transfer_state *s, const struct transfer *transfer)
+{
+	char pin[PEER_TEXT_SIZE + 4] = "::";
+	bool ok;
+
+	peer_format(&transfer->peer, pin + 2);
+	ok = append(&s->connect_to, pin) && append(&s->headers, "Expect:") &&
+		append(&s->headers, "Accept:");
+	for (unsigned i = 0; ok && i < transfer->n_headers; i++)
+		ok = append(&s->headers, transfer->headers[i]);
+	return ok;
+}
+
+static bool set_options(struct transfer_state *s, struct transfer *transfer)
+{
+	struct curl_blob ca = {(void *)transfer->ca.at, transfer->ca.len, CURL_BLOB_COPY};
+	CURLcode failed = CURLE_OK;
+	CURL *curl = s->curl;
+
+#define SET(option, value) (failed = failed ? failed : curl_easy_setopt(curl, option, value))
+	SET(CURLOPT_PRIVATE, transfer);
+	SET(CURLOPT_ERRORBUFFER, s->error);
+	SET(CURLOPT_NOSIGNAL, 1L);
+	/* Where to, and nowhere else. */
+	SET(CURLOPT_URL, transfer->url);
+	SET(CURLOPT_PATH_AS_IS, 1L);
+	SET(CURLOPT_PROTOCOLS_STR, transfer->https ? "https" : "http");
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_PROXY, "");
+	SET(CURLOPT_NOPROXY, "*");
+	SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+	SET(CURLOPT_CONNECT_TO, s->connect_to);
+	SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+	SET(CURLOPT_OPENSOCKETDATA, transfer);
+	SET(CURLOPT_PREREQFUNCTION, on_before_request);
+	SET(CURLOPT_PREREQDATA, transfer);
+	/* What. */
+	SET(CURLOPT_POST, 1L);
+	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body_len);
+	SET(CURLOPT_POSTFIELDS, transfer->body_len ? transfer->body : "");
+	SET(CURLOPT_HTTPHEADER, s->headers);
+	SET(CURLOPT_USERAGENT, s->transfers->user_agent);
+	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	/* How long. */
+	SET(CURLOPT_TIMEOUT_MS, (long)transfer->timeout_ms);
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)transfer->connect_timeout_ms);
+	SET(CURLOPT_MAXAGE_CONN, IDLE_CONNECTION_S);
+	SET(CURLOPT_MAXLIFETIME_CONN, CONNECTION_LIFE_S);
+	/* What comes back. */
+	SET(CURLOPT_HEADERFUNCTION, on_header);
+	SET(CURLOPT_HEADERDATA, transfer);
+	SET(CURLOPT_WRITEFUNCTION, on_body);
+	SET(CURLOPT_WRITEDATA, transfer);
+	/* TLS. CAPATH has to go, or every handshake reads all certificates anew (measured, see
+	 * doc/why.md). */
+	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	SET(CURLOPT_SSL_VERIFYPEER, 1L);
+	SET(CURLOPT_SSL_VERIFYHOST, 2L);
+	SET(CURLOPT_CAPATH, NULL);
+	if (transfer->ca.len) {
+		SET(CURLOPT_CAINFO, NULL);
+		SET(CURLOPT_CAINFO_BLOB, &ca);
+	} else {
+		SET(CURLOPT_CAINFO, s->transfers->ca_file);
+	}
+#undef SET
+	return failed == CURLE_OK;
+}
+
+int transfer_start(struct transfers *t, struct transfer *transfer)
+{
+	struct transfer_state *s = calloc(1, sizeof(*s));
+
+	transfer->fault = NO_LOCAL_FAULT;
+	transfer->result = RESULT_NONE;
+	transfer->http_status = 0;
+	transfer->connected = false;
+	transfer->retry_after[0] = transfer->message[0] = '\0';
+	transfer->response_len = 0;
+	transfer->state = s;
+	if (!s)
+		return -ENOMEM;
+	s->transfers = t;
+	s->curl = t->n_pool ? t->pool[--t->n_pool] : curl_easy_init();
+	if (!s->curl) {
+		free(s);
+		transfer->state = NULL;
+		return -ENOMEM;
+	}
+	if (!make_lists(s, transfer) || !set_options(s, transfer) ||
+		curl_multi_add_handle(t->multi, s->curl) != CURLM_OK) {
+		release(transfer);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void transfer_cancel(struct transfer *transfer)
+{
+	if (transfer->state)
+		release(transfer);
+}
+
+/* ---- All of them ---- */
+
+int transfers_new(struct transfers **transfers, struct event_base *base,
+	const struct transfer_options *options)
+{
+	struct transfers *t = calloc(1, sizeof(*t));
+	long connections = (long)options->max_in_flight;
+
+	if (!t)
+		return -ENOMEM;
+	t->base = base;
+	snprintf(t->user_agent, sizeof(t->user_agent), "%s", options->user_agent);
+	snprintf(t->ca_file, sizeof(t->ca_file), "%s", options->ca_file);
+	t->timer = evtimer_new(base, on_timer, t);
+	t->multi = curl_multi_init();
+	if (!t->timer || !t->multi) {
+		transfers_free(t);
+		return -ENOMEM;
+	}
+	curl_multi_setopt(t->multi, CURLMOPT_SOCKETFUNCTION, on_socket_changed);
+	curl_multi_setopt(t->multi, CURLMOPT_SOCKETDATA, t);
+	curl_multi_setopt(t->multi, CURLMOPT_TIMERFUNCTION, on_timeout_changed);
+	curl_multi_setopt(t->multi, CURLMOPT_TIMERDATA, t);
+	curl_multi_setopt(t->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+	curl_multi_setopt(t->multi, CURLMOPT_MAXCONNECTS, connections);
+	/* A fuse only: how many are under way is hookd's decision. */
+	curl_multi_setopt(t->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections + 64);
+	*transfers = t;
+	return 0;
+}
+
+void transfers_free(struct transfers *t)
+{
+	while (t->n_pool > 0)
+		curl_easy_cleanup(t->pool[--t->n_pool]);
+	if (t->multi)
+		curl_multi_cleanup(t->multi);
+	if (t->timer)
+		event_free(t->timer);
+	free(t);
+}

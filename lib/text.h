@@ -1,0 +1,20 @@
+/*
+ * Text that somebody else made, on its way to a log, a terminal or JSON.
+ *
+ * Pure. Nothing that a receiver sends reaches these unescaped.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The length of the UTF-8 sequence at p (RFC 3629: shortest form, no surrogates, up to U+10FFFF),
+ * or 0 when there is none within the bytes that are left. */
+size_t text_utf8_sequence(const uint8_t *p, size_t left);
+
+/* Replaces control characters and what is not UTF-8 by '?', in place. */
+void text_clean(char *text);
+
+/* The same from bytes into a new place that has room for len + 1; line ends and tabs become spaces.
+ */
+void text_clean_bytes(const char *bytes, size_t len, char *text);
