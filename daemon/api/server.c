@@ -1,0 +1,853 @@
+/*
+ * Connections and requests: libmicrohttpd on the main loop.
+ *
+ * Connections are accepted here, not by the library, so that they can be counted by user and so
+ * that a lack of descriptors makes clients wait instead of making hookd spin. The library's time
+ * limit counts inactivity only; the absolute deadlines are ours. It is also lenient about framing:
+ * what it shows of the head is checked here before a body is believed, so that no body is ever
+ * taken for shorter than it was meant.
+ */
+#include "api.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <search.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "../../lib/text.h"
+#include "../log.h"
+#include "request.h"
+
+#define CONNECTION_MEMORY 32768
+#define IDLE_S 300 /* a connection may wait so long for its next request */
+#define ACCEPT_AT_ONCE 64
+#define ACCEPT_PAUSE_S 1
+#define REFUSED_MAX 16 /* connections of a user beyond the limit that still get an answer */
+#define SMALL_BODY_MAX 1048576
+#define BODIES_MAX ((size_t)96 << 20)
+
+/* How many connections a user has. */
+struct user {
+	uint32_t uid;
+	unsigned connections;
+};
+
+struct connection {
+	struct api *api;
+	int fd;
+	enum role role;
+	uint32_t uid, pid;
+	bool refused; /* beyond the user's limit: is told so, and closed */
+	struct event *deadline;
+	struct connection *next, **at;
+};
+
+struct listener {
+	struct api *api;
+	int fd;
+	enum role role;
+	struct event *readable;
+	struct listener *next;
+};
+
+struct api {
+	struct api_options options;
+	struct MHD_Daemon *mhd;
+	struct event *mhd_readable, *run, *accept_again;
+	struct listener *listeners;
+	struct connection *connections;
+	unsigned n_connections;
+	void *users; /* tsearch tree */
+	size_t body_bytes; /* of all bodies that are held */
+	unsigned n_requests;
+	int64_t troubles[N_TROUBLES];
+	struct connection *adding; /* while the library takes a connection over */
+	bool stopping, resting; /* resting: not accepting for a while */
+	void (*idle)(void *user);
+	void *idle_user;
+};
+
+static void run_soon(struct api *api)
+{
+	event_active(api->run, EV_TIMEOUT, 0);
+}
+
+const struct api_options *api_options(const struct request *rq)
+{
+	return &rq->api->options;
+}
+
+int64_t *api_troubles(const struct request *rq)
+{
+	return rq->api->troubles;
+}
+
+enum role request_role(const struct request *rq)
+{
+	return rq->connection->role;
+}
+
+uint32_t request_uid(const struct request *rq)
+{
+	return rq->connection->uid;
+}
+
+uint32_t request_pid(const struct request *rq)
+{
+	return rq->connection->pid;
+}
+
+const char *request_header(const struct request *rq, const char *name)
+{
+	return MHD_lookup_connection_value(rq->mhd, MHD_HEADER_KIND, name);
+}
+
+/* ---- Users ---- */
+
+static int compare_users(const void *a, const void *b)
+{
+	uint32_t x = ((const struct user *)a)->uid, y = ((const struct user *)b)->uid;
+
+	return x < y ? -1 : x > y;
+}
+
+static struct user *find_user(struct api *api, uint32_t uid)
+{
+	struct user key = {.uid = uid}, *user;
+	void *found = tfind(&key, &api->users, compare_users);
+
+	if (found)
+		return *(struct user **)found;
+	user = calloc(1, sizeof(*user));
+	if (!user)
+		return NULL;
+	user->uid = uid;
+	if (!tsearch(user, &api->users, compare_users)) {
+		free(user);
+		return NULL;
+	}
+	return user;
+}
+
+static void leave_user(struct api *api, uint32_t uid)
+{
+	struct user *user = find_user(api, uid);
+
+	if (!user || --user->connections > 0)
+		return;
+	tdelete(user, &api->users, compare_users);
+	free(user);
+}
+
+/* ---- Deadlines ---- */
+
+static void set_deadline(struct connection *c, int64_t seconds)
+{
+	struct timeval limit = {seconds, 0};
+
+	event_add(c->deadline, &limit);
+}
+
+/* Head, body or the pause between requests took too long; the library notices that the socket
+ * ended. */
+static void on_deadline(evutil_socket_t fd, short what, void *user)
+{
+	struct connection *c = user;
+
+	(void)fd;
+	(void)what;
+	shutdown(c->fd, SHUT_RDWR);
+	run_soon(c->api);
+}
+
+/* ---- Answers ---- */
+
+static void give_body_back(struct request *rq)
+{
+	rq->api->body_bytes -= rq->body_size;
+	rq->body_size = 0;
+	free(rq->body);
+	rq->body = NULL;
+}
+
+static void tell_when_idle(struct api *api)
+{
+	if (api->stopping && api->idle && api->n_requests == 0) {
+		void (*idle)(void *user) = api->idle;
+
+		api->idle = NULL;
+		idle(api->idle_user);
+	}
+}
+
+/* The response is there; the library takes it when it calls again. */
+static void answer(struct request *rq, unsigned status, struct MHD_Response *response,
+	const char *content_type)
+{
+	struct api *api = rq->api;
+
+	/* Without memory for an answer the connection is closed: "perhaps stored", as for any
+	 * broken one. */
+	if (response && content_type)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+	if (response && (api->stopping || rq->connection->refused))
+		MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+	rq->response = response;
+	rq->status = status;
+	rq->state = REQUEST_ANSWERED;
+	set_deadline(rq->connection, api->options.config->intake.request_timeout);
+	api->options.metrics->api_requests[rq->connection->role][status]++;
+	if (rq->suspended) {
+		rq->suspended = false;
+		MHD_resume_connection(rq->mhd);
+		run_soon(api);
+	}
+}
+
+void answer_bytes(struct request *rq, const char *content_type, const void *bytes, size_t len)
+{
+	answer(rq, 200, MHD_create_response_from_buffer(len, (void *)bytes, MHD_RESPMEM_MUST_COPY),
+		content_type);
+}
+
+void answer_text(struct request *rq, const char *content_type, char *text)
+{
+	answer(rq, 200, MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE),
+		content_type);
+}
+
+void answer_nothing(struct request *rq)
+{
+	answer(rq, 204, MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT), NULL);
+}
+
+/* JSON texts end with a newline, for people with curl. Returns NULL without memory. */
+static struct MHD_Response *json_response(json_t *json)
+{
+	size_t len = json_dumpb(json, NULL, 0, JSON_COMPACT);
+	char *text = malloc(len + 1);
+
+	if (!text)
+		return NULL;
+	json_dumpb(json, text, len, JSON_COMPACT);
+	text[len] = '\n';
+	return MHD_create_response_from_buffer(len + 1, text, MHD_RESPMEM_MUST_FREE);
+}
+
+void answer_json(struct request *rq, unsigned status, json_t *json)
+{
+	struct MHD_Response *response = json ? json_response(json) : NULL;
+
+	json_decref(json);
+	answer(rq, status, response, "application/json");
+}
+
+void answer_problem(struct request *rq, const struct problem *given)
+{
+	struct problem p = *given;
+	struct MHD_Response *response;
+	json_t *json;
+
+	/* They may quote what was sent. */
+	text_clean(p.detail);
+	text_clean(p.field);
+	json = json_pack("{s:s, s:i, s:s, s:s, s:o, s:o}", "title", problem_title(p.code), "status",
+		problem_http_status(p.code), "detail", p.detail, "code", problem_name(p.code),
+		"field", p.field[0] ? json_string(p.field) : json_null(), "line",
+		p.line ? json_integer(p.line) : json_null());
+	response = json ? json_response(json) : NULL;
+	json_decref(json);
+	if (response &&
+		(p.code == PROBLEM_BUSY || p.code == PROBLEM_STOPPING ||
+			p.code == PROBLEM_TOO_MANY))
+		MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+	answer(rq, (unsigned)problem_http_status(p.code), response, "application/problem+json");
+}
+
+/* ---- The head ---- */
+
+struct head {
+	unsigned n_lengths, n_codings, n_hosts;
+	bool chunked, bad_name, bad_value, bad_length;
+	uint64_t length;
+};
+
+static bool is_token(const char *text)
+{
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (c <= 0x20 || c >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", c))
+			return false;
+	}
+	return true;
+}
+
+static bool is_field_value(const char *text)
+{
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if ((c < 0x20 && c != '\t') || c == 0x7f)
+			return false;
+	}
+	return true;
+}
+
+static enum MHD_Result on_field(
+	void *user, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	struct head *head = user;
+
+	(void)kind;
+	if (!value)
+		value = "";
+	head->bad_name |= !is_token(name);
+	head->bad_value |= !is_field_value(value);
+	if (strcasecmp(name, "Content-Length") == 0) {
+		head->n_lengths++;
+		head->bad_length |= !*value || strlen(value) > 18 ||
+			strspn(value, "0123456789") != strlen(value);
+		head->length = strtoull(value, NULL, 10);
+	} else if (strcasecmp(name, "Transfer-Encoding") == 0) {
+		head->n_codings++;
+		head->chunked = strcasecmp(value, "chunked") == 0;
+	} else if (strcasecmp(name, "Host") == 0) {
+		head->n_hosts++;
+	}
+	return MHD_YES;
+}
+
+/* RFC 9112 section 6, without leniency: what two readers could read differently is refused. */
+static int check_head(const struct head *head, struct problem *problem)
+{
+	if (head->bad_name || head->bad_value)
+		return problem_set(problem, PROBLEM_MALFORMED, NULL,
+			"a header is not of the form \"name: value\" on one line");
+	if (head->n_hosts > 1)
+		return problem_set(problem, PROBLEM_MALFORMED, "Host", "given more than once");
+	if (head->n_lengths > 1 || head->bad_length)
+		return problem_set(problem, PROBLEM_MALFORMED, "Content-Length",
+			"expected one decimal number");
+	if (head->n_codings > 1 || (head->n_codings && !head->chunked))
+		return problem_set(problem, PROBLEM_MALFORMED, "Transfer-Encoding",
+			"expected \"chunked\" or none");
+	if (head->n_lengths && head->n_codings)
+		return problem_set(problem, PROBLEM_MALFORMED, "Transfer-Encoding",
+			"a length and a coding were given; expected one of them");
+	return 0;
+}
+
+static int check_body_head(struct request *rq, const struct head *head, struct problem *problem)
+{
+	const struct config *c = rq->api->options.config;
+	bool has_body = head->n_codings || head->length;
+
+	rq->body_limit = rq->route->body == BODY_INTAKE
+		? (size_t)(c->intake.max_batch > c->intake.max_payload ? c->intake.max_batch
+								       : c->intake.max_payload)
+		: SMALL_BODY_MAX;
+	switch (rq->route->body) {
+	case BODY_NONE:
+		if (has_body)
+			return problem_set(
+				problem, PROBLEM_MALFORMED, NULL, "this request has no body");
+		break;
+	case BODY_JSON:
+	case BODY_INTAKE:
+		if (!head->n_lengths && !head->n_codings)
+			return problem_set(problem, PROBLEM_LENGTH, NULL,
+				"the length of the body has to be stated: Content-Length, or Transfer-Encoding: chunked");
+		break;
+	case BODY_OPTIONAL_JSON:
+		break;
+	}
+	if (head->length > rq->body_limit)
+		return problem_set(problem, PROBLEM_TOO_LARGE, NULL,
+			"the body has %llu bytes; at most %zu are taken",
+			(unsigned long long)head->length, rq->body_limit);
+	if (head->length + rq->api->body_bytes > BODIES_MAX)
+		return problem_set(
+			problem, PROBLEM_BUSY, NULL, "too many large requests at once: try again");
+	return 0;
+}
+
+static int begin(struct request *rq, const char *method, struct problem *problem)
+{
+	struct head head = {0};
+	int r;
+
+	if (rq->connection->refused)
+		return problem_set(problem, PROBLEM_TOO_MANY, NULL,
+			"uid %u has more than %lld connections ([intake] max_connections_per_user)",
+			rq->connection->uid,
+			(long long)rq->api->options.config->intake.max_connections_per_user);
+	if (rq->api->stopping)
+		return problem_set(problem, PROBLEM_STOPPING, NULL, "hookd is stopping: try again");
+	if (!rq->target)
+		return problem_set(problem, PROBLEM_BUSY, NULL, "out of memory: try again");
+	MHD_get_connection_values(rq->mhd, MHD_HEADER_KIND, on_field, &head);
+	r = check_head(&head, problem);
+	if (r == 0)
+		r = request_parse_target(rq, problem);
+	if (r == 0)
+		r = request_route(rq, method, problem);
+	return r ? r : check_body_head(rq, &head, problem);
+}
+
+/* ---- The body ---- */
+
+static void take_body(struct request *rq, const char *bytes, size_t len)
+{
+	struct api *api = rq->api;
+
+	if (rq->body_too_large)
+		return;
+	if (rq->body_len + len + 1 > rq->body_size) {
+		size_t size = 2 * rq->body_size + len + 1024;
+		char *grown;
+
+		if (size > rq->body_limit + 1)
+			size = rq->body_limit + 1;
+		if (rq->body_len + len > rq->body_limit ||
+			api->body_bytes - rq->body_size + size > BODIES_MAX ||
+			!(grown = realloc(rq->body, size))) {
+			rq->body_too_large = true;
+			give_body_back(rq);
+			return;
+		}
+		api->body_bytes += size - rq->body_size;
+		rq->body = grown;
+		rq->body_size = size;
+	}
+	memcpy(rq->body + rq->body_len, bytes, len);
+	rq->body_len += len;
+	rq->body[rq->body_len] = '\0';
+}
+
+static bool is_json_type(const char *type)
+{
+	size_t len = strcspn(type ? type : "", "; \t");
+
+	return !type || (len == 16 && strncasecmp(type, "application/json", 16) == 0) ||
+		(len == 28 && strncasecmp(type, "application/merge-patch+json", 28) == 0);
+}
+
+static int parse_json(struct request *rq, struct problem *problem)
+{
+	json_error_t error;
+
+	if (rq->body_len == 0 && rq->route->body == BODY_OPTIONAL_JSON)
+		return 0;
+	if (!is_json_type(request_header(rq, "Content-Type")))
+		return problem_set(problem, PROBLEM_MEDIA_TYPE, "Content-Type",
+			"expected application/json (curl --json)");
+	rq->json =
+		json_loadb(rq->body ? rq->body : "", rq->body_len, JSON_REJECT_DUPLICATES, &error);
+	if (!rq->json)
+		return problem_set(problem, PROBLEM_MALFORMED, NULL,
+			"the body is not JSON: %s, at byte %d", error.text, error.position);
+	if (!json_is_object(rq->json))
+		return problem_set(problem, PROBLEM_MALFORMED, NULL, "expected a JSON object");
+	return 0;
+}
+
+/* Head and body are there. */
+static void work(struct request *rq)
+{
+	struct problem problem;
+	int r = 0;
+
+	rq->state = REQUEST_WORKING;
+	event_del(rq->connection->deadline);
+	if (rq->body_too_large)
+		r = problem_set(&problem, PROBLEM_TOO_LARGE, NULL,
+			"the body has more than %zu bytes", rq->body_limit);
+	else if (rq->route->body == BODY_JSON || rq->route->body == BODY_OPTIONAL_JSON)
+		r = parse_json(rq, &problem);
+	if (r)
+		answer_problem(rq, &problem);
+	else
+		rq->route->handle(rq);
+	if (rq->state == REQUEST_WORKING) {
+		rq->suspended = true;
+		MHD_suspend_connection(rq->mhd);
+	}
+}
+
+/* ---- What the library calls ---- */
+
+static enum MHD_Result queue(struct request *rq)
+{
+	enum MHD_Result r =
+		rq->response ? MHD_queue_response(rq->mhd, rq->status, rq->response) : MHD_NO;
+
+	if (rq->response)
+		MHD_destroy_response(rq->response);
+	rq->response = NULL;
+	return r;
+}
+
+static enum MHD_Result on_request(void *user, struct MHD_Connection *mhd, const char *url,
+	const char *method, const char *version, const char *bytes, size_t *n_bytes, void **context)
+{
+	struct request *rq = *context;
+
+	(void)user;
+	(void)url;
+	(void)version;
+	if (!rq)
+		return MHD_NO;
+	rq->mhd = mhd;
+	switch (rq->state) {
+	case REQUEST_NEW: {
+		struct problem problem;
+
+		rq->state = REQUEST_READING;
+		if (begin(rq, method, &problem) == 0)
+			return MHD_YES;
+		answer_problem(rq, &problem);
+		return queue(rq);
+	}
+	case REQUEST_READING:
+		if (*n_bytes) {
+			take_body(rq, bytes, *n_bytes);
+			*n_bytes = 0;
+			return MHD_YES;
+		}
+		work(rq);
+		return rq->state == REQUEST_ANSWERED ? queue(rq) : MHD_YES;
+	case REQUEST_WORKING:
+		return MHD_YES;
+	case REQUEST_ANSWERED:
+		return queue(rq);
+	}
+	return MHD_NO;
+}
+
+static struct connection *connection_of(struct MHD_Connection *mhd)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info ? info->socket_context : NULL;
+}
+
+/* The request line has come. */
+static void *on_request_line(void *user, const char *uri, struct MHD_Connection *mhd)
+{
+	struct api *api = user;
+	struct connection *c = connection_of(mhd);
+	struct request *rq = calloc(1, sizeof(*rq));
+
+	if (!rq || !c) {
+		free(rq);
+		return NULL;
+	}
+	rq->api = api;
+	rq->connection = c;
+	rq->target = strdup(uri);
+	api->n_requests++;
+	set_deadline(c, api->options.config->intake.request_timeout);
+	return rq;
+}
+
+static void on_request_completed(
+	void *user, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode how)
+{
+	struct api *api = user;
+	struct request *rq = *context;
+
+	(void)mhd;
+	(void)how;
+	if (!rq)
+		return;
+	*context = NULL;
+	set_deadline(rq->connection, IDLE_S);
+	if (rq->response)
+		MHD_destroy_response(rq->response);
+	json_decref(rq->json);
+	give_body_back(rq);
+	free(rq->target);
+	free(rq);
+	api->n_requests--;
+	tell_when_idle(api);
+}
+
+static void listen_again(struct api *api);
+
+static void free_connection(struct connection *c)
+{
+	struct api *api = c->api;
+
+	*c->at = c->next;
+	if (c->next)
+		c->next->at = c->at;
+	api->n_connections--;
+	leave_user(api, c->uid);
+	event_free(c->deadline);
+	free(c);
+	if (api->resting)
+		listen_again(api);
+}
+
+static void on_connection(void *user, struct MHD_Connection *mhd, void **context,
+	enum MHD_ConnectionNotificationCode what)
+{
+	struct api *api = user;
+
+	(void)mhd;
+	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+		*context = api->adding;
+		api->adding = NULL;
+	} else if (*context) {
+		free_connection(*context);
+		*context = NULL;
+	}
+}
+
+/* Targets are decoded by request.c, which is strict about it. */
+static size_t leave_encoded(void *user, struct MHD_Connection *mhd, char *text)
+{
+	(void)user;
+	(void)mhd;
+	return strlen(text);
+}
+
+static void on_run(evutil_socket_t fd, short what, void *user)
+{
+	struct api *api = user;
+	MHD_UNSIGNED_LONG_LONG timeout_ms;
+
+	(void)fd;
+	(void)what;
+	MHD_run(api->mhd);
+	/* Without a time limit of its own, the library asks for time only when it has more to do at
+	 * once. */
+	if (MHD_get_timeout(api->mhd, &timeout_ms) == MHD_YES && timeout_ms == 0)
+		run_soon(api);
+}
+
+/* ---- Accepting ---- */
+
+static void rest(struct api *api)
+{
+	struct timeval pause = {ACCEPT_PAUSE_S, 0};
+
+	api->resting = true;
+	for (struct listener *l = api->listeners; l; l = l->next)
+		event_del(l->readable);
+	event_add(api->accept_again, &pause);
+}
+
+static void listen_again(struct api *api)
+{
+	if (api->stopping)
+		return;
+	api->resting = false;
+	event_del(api->accept_again);
+	for (struct listener *l = api->listeners; l; l = l->next)
+		event_add(l->readable, NULL);
+}
+
+static void on_accept_again(evutil_socket_t fd, short what, void *user)
+{
+	(void)fd;
+	(void)what;
+	listen_again(user);
+}
+
+static void add_connection(struct listener *l, int fd)
+{
+	struct api *api = l->api;
+	struct ucred peer = {.uid = UINT32_MAX};
+	socklen_t len = sizeof(peer);
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct connection *c = calloc(1, sizeof(*c));
+	struct user *user;
+
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len); /* fails for TCP: nobody's */
+	user = find_user(api, peer.uid);
+	if (!c || !user || !(c->deadline = evtimer_new(api->options.base, on_deadline, c)) ||
+		user->connections >=
+			(unsigned)api->options.config->intake.max_connections_per_user +
+				REFUSED_MAX) {
+		if (c && c->deadline)
+			event_free(c->deadline);
+		free(c);
+		close(fd);
+		return;
+	}
+	c->api = api;
+	c->fd = fd;
+	c->role = l->role;
+	c->uid = peer.uid;
+	c->pid = (uint32_t)peer.pid;
+	c->refused =
+		user->connections >= (unsigned)api->options.config->intake.max_connections_per_user;
+	user->connections++;
+	api->n_connections++;
+	c->next = api->connections;
+	c->at = &api->connections;
+	if (c->next)
+		c->next->at = &c->next;
+	api->connections = c;
+	set_deadline(c, api->options.config->intake.request_timeout);
+	/* On failure it closes the descriptor, and says that the connection ended if it had said it
+	 * began. */
+	api->adding = c;
+	MHD_add_connection(api->mhd, fd, (struct sockaddr *)&address, sizeof(address.sun_family));
+	if (api->adding)
+		free_connection(c);
+	api->adding = NULL;
+}
+
+static void on_acceptable(evutil_socket_t listening, short what, void *user)
+{
+	struct listener *l = user;
+	struct api *api = l->api;
+
+	(void)what;
+	for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
+		int fd;
+
+		if (api->n_connections >= (unsigned)api->options.config->intake.max_connections) {
+			rest(api); /* the others wait in the backlog */
+			break;
+		}
+		fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0) {
+			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+				errno == ENOMEM) {
+				log_line(LOG_LEVEL_WARNING, LOG_TROUBLE, NULL,
+					"cannot accept connections: %s; trying again in %d s",
+					strerror(errno), ACCEPT_PAUSE_S);
+				rest(api);
+			}
+			break;
+		}
+		add_connection(l, fd);
+	}
+	run_soon(api);
+}
+
+unsigned api_connections(const struct request *rq, enum role role)
+{
+	unsigned n = 0;
+
+	for (const struct connection *c = rq->api->connections; c; c = c->next)
+		n += c->role == role;
+	return n;
+}
+
+int api_listen(struct api *api, int fd, enum role role)
+{
+	struct listener *l = calloc(1, sizeof(*l));
+
+	if (l)
+		l->readable =
+			event_new(api->options.base, fd, EV_READ | EV_PERSIST, on_acceptable, l);
+	if (!l || !l->readable || evutil_make_socket_nonblocking(fd) < 0 ||
+		event_add(l->readable, NULL) < 0) {
+		if (l && l->readable)
+			event_free(l->readable);
+		free(l);
+		close(fd);
+		return -ENOMEM;
+	}
+	l->api = api;
+	l->fd = fd;
+	l->role = role;
+	l->next = api->listeners;
+	api->listeners = l;
+	return 0;
+}
+
+/* ---- Life ---- */
+
+int api_new(struct api **result, const struct api_options *options)
+{
+	struct api *api = calloc(1, sizeof(*api));
+	const union MHD_DaemonInfo *info;
+
+	if (!api)
+		return -ENOMEM;
+	api->options = *options;
+	/* The limit of connections is ours to keep; the library's is only a fuse. */
+	api->mhd = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+		on_request, api, MHD_OPTION_NOTIFY_CONNECTION, on_connection, api,
+		MHD_OPTION_URI_LOG_CALLBACK, on_request_line, api, MHD_OPTION_NOTIFY_COMPLETED,
+		on_request_completed, api, MHD_OPTION_UNESCAPE_CALLBACK, leave_encoded, api,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+		MHD_OPTION_CONNECTION_LIMIT, 100000u, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+		MHD_OPTION_END);
+	if (!api->mhd) {
+		free(api);
+		return -ENOMEM;
+	}
+	info = MHD_get_daemon_info(api->mhd, MHD_DAEMON_INFO_EPOLL_FD);
+	api->run = event_new(options->base, -1, 0, on_run, api);
+	api->accept_again = evtimer_new(options->base, on_accept_again, api);
+	if (info)
+		api->mhd_readable =
+			event_new(options->base, info->epoll_fd, EV_READ | EV_PERSIST, on_run, api);
+	if (!api->run || !api->accept_again || !api->mhd_readable ||
+		event_add(api->mhd_readable, NULL) < 0) {
+		api_free(api);
+		return -ENOMEM;
+	}
+	*result = api;
+	return 0;
+}
+
+void api_reload(struct api *api, const struct config *config)
+{
+	api->options.config = config;
+}
+
+static void stop_listening(struct api *api)
+{
+	while (api->listeners) {
+		struct listener *l = api->listeners;
+
+		api->listeners = l->next;
+		event_free(l->readable);
+		close(l->fd);
+		free(l);
+	}
+}
+
+void api_stop(struct api *api, void (*idle)(void *user), void *user)
+{
+	api->stopping = true;
+	api->idle = idle;
+	api->idle_user = user;
+	stop_listening(api);
+	tell_when_idle(api);
+}
+
+void api_free(struct api *api)
+{
+	if (!api)
+		return;
+	stop_listening(api);
+	if (api->mhd)
+		MHD_stop_daemon(api->mhd);
+	if (api->mhd_readable)
+		event_free(api->mhd_readable);
+	if (api->run)
+		event_free(api->run);
+	if (api->accept_again)
+		event_free(api->accept_again);
+	tdestroy(api->users, free);
+	free(api);
+}

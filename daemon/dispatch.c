@@ -1,0 +1,1108 @@
+#include "dispatch.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <search.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "../lib/timestamp.h"
+#include "../lib/webhook.h"
+#include "log.h"
+#include "reports.h"
+#include "retry.h"
+
+#define READY_MAX 4096
+#define READY_BYTES_MAX ((size_t)32 << 20)
+#define IN_FLIGHT_BYTES_MAX ((size_t)64 << 20)
+#define CA_FILE_MAX 65536
+#define DEATHS_BEFORE_ALONE 2
+#define DEATHS_MAX 3
+#define NOT_BEFORE_WALL_MS 1 /* deliver_at is checked to the millisecond */
+
+/* An attempt under way. */
+struct job {
+	struct sending_job sending; /* the first member: senders know this part */
+	struct job *next, **at; /* among all jobs */
+	struct dispatch *dispatch;
+	uint32_t endpoint;
+	uint32_t url_revision; /* the settings that the request was made from */
+	struct delivery delivery;
+	struct claimed *claimed; /* to be given back should the sender die; NULL for a test */
+	struct dispatch_test *test;
+	int64_t started_ms;
+	size_t payload_bytes;
+	char type[129];
+};
+
+/* A delivery that was in flight when a sender died. */
+struct suspect {
+	struct delivery_ref ref;
+	unsigned deaths;
+};
+
+/* A certificate file that endpoints name, as it was read. */
+struct ca_file {
+	char name[ENDPOINT_CA_NAME_MAX + 1];
+	char *pem;
+	size_t len;
+};
+
+struct dispatch {
+	struct dispatch_options options;
+	struct store *store;
+	struct schedule *schedule;
+	struct senders *senders;
+	struct event *timer, *pump; /* pump: runs once later in this turn of the loop */
+	int timer_fd; /* of CLOCK_BOOTTIME, which goes on while the machine sleeps */
+	int64_t timer_ms; /* what it is set to, INT64_MAX: nothing */
+	struct job *jobs;
+	size_t in_flight_bytes;
+	void *suspects; /* tsearch tree */
+	void *ca_files; /* tsearch tree */
+	bool started, stopping, resolver_down;
+	void (*idle)(void *user);
+	void *idle_user;
+};
+
+static const char *const waiting_names[] = {
+	[WAITING_TIME] = "time",
+	[WAITING_RATE] = "rate",
+	[WAITING_TURN] = "turn",
+	[WAITING_RESUME] = "resume",
+	[WAITING_ANSWER] = "answer",
+};
+
+const char *waiting_for_name(enum waiting_for waiting)
+{
+	return waiting_names[waiting];
+}
+
+static int64_t now_ms(const struct dispatch *d)
+{
+	return clock_queue_ms(d->options.clock);
+}
+
+static uint32_t random_bits(void)
+{
+	uint32_t bits = 0;
+
+	if (getrandom(&bits, sizeof(bits), 0) != (ssize_t)sizeof(bits))
+		return UINT32_MAX / 2; /* no jitter */
+	return bits;
+}
+
+static void pump_soon(struct dispatch *d)
+{
+	event_active(d->pump, EV_TIMEOUT, 0);
+}
+
+struct effective endpoint_effective(const struct endpoint *e, const struct config *c)
+{
+	return (struct effective){.retry_waits_s = e->retry_waits_s
+			? e->retry_waits_s
+			: c->delivery.retry_schedule.waits_s,
+		.n_retry_waits = e->retry_waits_s ? e->n_retry_waits : c->delivery.retry_schedule.n,
+		.max_age_s = e->max_age_s ? e->max_age_s : c->delivery.max_age,
+		.timeout_s = e->timeout_s ? e->timeout_s : (uint32_t)c->delivery.timeout,
+		.max_in_flight =
+			e->max_in_flight ? e->max_in_flight : (uint32_t)c->delivery.max_in_flight,
+		.burst = e->burst ? e->burst : 1,
+		.rate_per_s = e->rate_per_s > 0 ? e->rate_per_s : c->delivery.rate};
+}
+
+static struct slot *slot_at(struct dispatch *d, uint32_t endpoint)
+{
+	return registry_at(store_registry(d->store), endpoint);
+}
+
+/* ---- Suspects ---- */
+
+static int compare_suspects(const void *a, const void *b)
+{
+	const struct delivery_ref *x = &((const struct suspect *)a)->ref,
+				  *y = &((const struct suspect *)b)->ref;
+	int order = event_id_compare(&x->event, &y->event);
+
+	if (order)
+		return order;
+	return x->endpoint < y->endpoint ? -1 : x->endpoint > y->endpoint;
+}
+
+static struct suspect *find_suspect(struct dispatch *d, const struct delivery *delivery)
+{
+	struct suspect key = {.ref = {delivery->event, delivery->endpoint}};
+	void *found = tfind(&key, &d->suspects, compare_suspects);
+
+	return found ? *(struct suspect **)found : NULL;
+}
+
+static unsigned deaths_of(struct dispatch *d, const struct delivery *delivery)
+{
+	struct suspect *suspect = find_suspect(d, delivery);
+
+	return suspect ? suspect->deaths : 0;
+}
+
+static unsigned suspect_more(struct dispatch *d, const struct delivery *delivery)
+{
+	struct suspect *suspect = find_suspect(d, delivery);
+
+	if (!suspect) {
+		suspect = calloc(1, sizeof(*suspect));
+		if (!suspect)
+			return 1;
+		suspect->ref = (struct delivery_ref){delivery->event, delivery->endpoint};
+		if (!tsearch(suspect, &d->suspects, compare_suspects)) {
+			free(suspect);
+			return 1;
+		}
+	}
+	return ++suspect->deaths;
+}
+
+static void clear_suspect(struct dispatch *d, const struct delivery *delivery)
+{
+	struct suspect *suspect = find_suspect(d, delivery);
+
+	if (!suspect)
+		return;
+	tdelete(suspect, &d->suspects, compare_suspects);
+	free(suspect);
+}
+
+/* ---- Certificates of endpoints ---- */
+
+static int compare_ca_files(const void *a, const void *b)
+{
+	return strcmp(((const struct ca_file *)a)->name, ((const struct ca_file *)b)->name);
+}
+
+static void free_ca_file(void *file)
+{
+	free(((struct ca_file *)file)->pem);
+	free(file);
+}
+
+static void forget_ca_files(struct dispatch *d)
+{
+	tdestroy(d->ca_files, free_ca_file);
+	d->ca_files = NULL;
+}
+
+static bool read_ca_file(const char *directory, struct ca_file *file)
+{
+	char path[4096];
+	FILE *stream;
+
+	snprintf(path, sizeof(path), "%s/%s", directory, file->name);
+	stream = fopen(path, "re");
+	if (!stream)
+		return false;
+	file->pem = malloc(CA_FILE_MAX);
+	if (file->pem)
+		file->len = fread(file->pem, 1, CA_FILE_MAX, stream);
+	fclose(stream);
+	return file->pem && file->len > 0 && file->len < CA_FILE_MAX;
+}
+
+/* The certificates in a file, read once until the next reload. NULL when it cannot be read. */
+static const struct ca_file *find_ca_file(struct dispatch *d, const char *name)
+{
+	struct ca_file *file = calloc(1, sizeof(*file));
+	void *found;
+
+	if (!file)
+		return NULL;
+	snprintf(file->name, sizeof(file->name), "%s", name);
+	found = tfind(file, &d->ca_files, compare_ca_files);
+	if (found) {
+		free(file);
+		return *(struct ca_file **)found;
+	}
+	if (!read_ca_file(d->options.ca_directory, file) ||
+		!tsearch(file, &d->ca_files, compare_ca_files)) {
+		free_ca_file(file);
+		return NULL;
+	}
+	return file;
+}
+
+/* ---- Building a request ---- */
+
+struct building {
+	struct sender_request request;
+	char lines[REQUEST_HEADERS_MAX][320]; /* hookd's own */
+	char *own; /* the endpoint's, one block */
+	unsigned n_lines;
+};
+
+__attribute__((format(printf, 2, 3))) static void add_line(
+	struct building *b, const char *format, ...)
+{
+	char *line = b->lines[b->n_lines++];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(line, sizeof(b->lines[0]), format, arguments);
+	va_end(arguments);
+	b->request.headers[b->request.n_headers++] = (struct text_span){line, strlen(line)};
+}
+
+/* "v1,... v1,...": with every secret that is live. */
+static int sign(const struct endpoint *e, const char *id, const char *timestamp, const void *body,
+	size_t len, int64_t now,
+	char text[static ENDPOINT_SECRETS_MAX * (WEBHOOK_SIGNATURE_LEN + 1) + 1])
+{
+	size_t used = 0;
+
+	for (unsigned i = 0; i < e->n_secrets; i++) {
+		int r;
+
+		if (e->secrets[i].expires_ms && e->secrets[i].expires_ms <= now)
+			continue;
+		if (used)
+			text[used++] = ' ';
+		r = webhook_sign(&e->secrets[i].key, id, timestamp, body, len, text + used);
+		if (r < 0)
+			return r;
+		used += WEBHOOK_SIGNATURE_LEN;
+	}
+	text[used] = '\0';
+	return 0;
+}
+
+static int add_own_headers(struct building *b, const struct endpoint *e)
+{
+	size_t size = 1;
+	char *to;
+
+	for (unsigned i = 0; i < e->n_headers; i++)
+		size += strlen(e->headers[i].name) + strlen(e->headers[i].value) + 3;
+	to = b->own = malloc(size);
+	if (!to)
+		return -ENOMEM;
+	for (unsigned i = 0; i < e->n_headers; i++) {
+		const struct endpoint_header *h = &e->headers[i];
+		/* "Name;" is how curl is told to send a header without a value. */
+		int len = h->value[0] ? snprintf(to, size, "%s: %s", h->name, h->value)
+				      : snprintf(to, size, "%s;", h->name);
+
+		b->request.headers[b->request.n_headers++] = (struct text_span){to, (size_t)len};
+		to += len + 1;
+		size -= (size_t)len + 1;
+	}
+	return 0;
+}
+
+/* Returns 0, -ENOENT when the endpoint's CA file cannot be read, or another negative errno. */
+static int build_request(struct dispatch *d, struct building *b, const struct endpoint *e,
+	const struct event *event, const void *payload)
+{
+	const struct config *c = d->options.config;
+	int64_t wall_ms = clock_wall_ms(d->options.clock);
+	char signatures[ENDPOINT_SECRETS_MAX * (WEBHOOK_SIGNATURE_LEN + 1) + 1], timestamp[24],
+		id[EVENT_ID_TEXT_SIZE];
+	int r;
+
+	event_id_format(&event->id, id);
+	snprintf(timestamp, sizeof(timestamp), "%lld", (long long)(wall_ms / 1000));
+	r = sign(e, id, timestamp, payload, event->payload_len, now_ms(d), signatures);
+	if (r < 0)
+		return r;
+	b->request =
+		(struct sender_request){.timeout_ms = endpoint_effective(e, c).timeout_s * 1000,
+			.allow_http = e->allow_http || c->network.allow_http,
+			.allow_private = e->allow_private,
+			.url = {e->url, strlen(e->url)},
+			.body = {payload, event->payload_len}};
+	b->n_lines = 0;
+	b->own = NULL;
+	add_line(b, "Content-Type: %s", event->content_type);
+	add_line(b, "webhook-id: %s", id);
+	add_line(b, "webhook-timestamp: %s", timestamp);
+	add_line(b, "webhook-signature: %s", signatures);
+	add_line(b, "webhook-event: %s", event->type);
+	add_line(b, "Idempotency-Key: %s", id);
+	if (e->ca) {
+		const struct ca_file *ca = find_ca_file(d, e->ca);
+
+		if (!ca)
+			return -ENOENT;
+		b->request.ca = (struct text_span){ca->pem, ca->len};
+	}
+	return add_own_headers(b, e);
+}
+
+/* ---- Jobs ---- */
+
+static void link_job(struct dispatch *d, struct job *job)
+{
+	job->next = d->jobs;
+	job->at = &d->jobs;
+	if (job->next)
+		job->next->at = &job->next;
+	d->jobs = job;
+	d->in_flight_bytes += job->payload_bytes;
+}
+
+static void free_job(struct job *job)
+{
+	if (job->at) {
+		*job->at = job->next;
+		if (job->next)
+			job->next->at = job->at;
+		job->dispatch->in_flight_bytes -= job->payload_bytes;
+	}
+	claimed_free(job->claimed);
+	free(job);
+}
+
+static void tell_when_idle(struct dispatch *d)
+{
+	if (d->stopping && d->idle && senders_in_flight(d->senders) == 0) {
+		void (*idle)(void *user) = d->idle;
+
+		d->idle = NULL;
+		idle(d->idle_user);
+	}
+}
+
+/* ---- Outcomes ---- */
+
+/* An outcome on its way to the store. */
+struct storing {
+	struct outcome_op op; /* the first member */
+	struct dispatch *dispatch;
+	char type[129];
+};
+
+static void on_outcome_stored(struct op *op)
+{
+	struct storing *storing = (struct storing *)op;
+	struct dispatch *d = storing->dispatch;
+	const struct outcome *outcome = &storing->op.outcome;
+	const struct delivery *after = &storing->op.after;
+	bool dead = outcome->kind == OUTCOME_DEAD || outcome->kind == OUTCOME_DAMAGED;
+	struct slot *slot = slot_at(d, outcome->endpoint);
+
+	if (op->result == ENGINE_OK && outcome->kind == OUTCOME_DELIVERED &&
+		after->state == DELIVERY_DELIVERED)
+		d->options.metrics->finished[DELIVERY_DELIVERED]++;
+	if (op->result == ENGINE_OK && dead && after->state == DELIVERY_DEAD) {
+		d->options.metrics->finished[DELIVERY_DEAD]++;
+		if (slot)
+			reports_dead(d->options.reports, slot, after, storing->type,
+				storing->op.message, storing->op.message_len);
+	}
+	free(storing);
+}
+
+static struct outcome_op *new_outcome(struct dispatch *d, const struct delivery *delivery,
+	const char *type, enum outcome_kind kind)
+{
+	struct storing *storing = calloc(1, sizeof(*storing));
+
+	if (!storing)
+		abort(); /* it would be in flight for ever; started anew, hookd makes the attempt
+			    again */
+	storing->dispatch = d;
+	snprintf(storing->type, sizeof(storing->type), "%s", type);
+	storing->op.op.done = on_outcome_stored;
+	storing->op.outcome = (struct outcome){.event = delivery->event,
+		.endpoint = delivery->endpoint,
+		.turn = delivery->turn,
+		.kind = kind,
+		.due_ms = delivery->due_ms,
+		.attempt.retry_after_s = -1};
+	return &storing->op;
+}
+
+/* An attempt that could not be made through no fault of the receiver: later, at no cost, and with
+ * it everything else for the endpoint, which would fare no better. */
+static void postpone(struct dispatch *d, struct slot *slot, const struct delivery *delivery)
+{
+	struct outcome_op *op = new_outcome(d, delivery, "", OUTCOME_LOCAL);
+	int64_t now = now_ms(d);
+
+	op->outcome.due_ms = now + retry_local_wait_ms(delivery->local_faults);
+	schedule_ended(d->schedule, slot, EFFECT_ANSWERED, op->outcome.due_ms, now);
+	store_outcome(d->store, op);
+}
+
+struct pause_edit {
+	struct endpoint_edit edit;
+	struct dispatch *dispatch;
+	uint32_t revision;
+};
+
+/* Pauses only if the settings are still those that were answered 410. */
+static int apply_gone(struct endpoint_edit *edit, struct endpoint *draft, struct problem *problem)
+{
+	struct pause_edit *pause = (struct pause_edit *)edit;
+
+	if (draft->paused || draft->revision != pause->revision + 1)
+		return problem_set(problem, PROBLEM_EXISTS, NULL, "paused or changed meanwhile");
+	draft->paused = PAUSED_BY_HOOKD;
+	draft->state_since_ms = now_ms(pause->dispatch);
+	draft->reason = "the receiver answered 410 Gone";
+	return 0;
+}
+
+static void on_gone_paused(
+	struct endpoint_edit *edit, struct slot *slot, const struct problem *problem)
+{
+	char address[ENDPOINT_ADDRESS_SIZE];
+
+	if (problem->code == PROBLEM_NONE) {
+		struct log_fields fields = {
+			.endpoint = address, .tenant = slot->settings->tenant, .action = "pause"};
+
+		endpoint_address(slot->settings, address);
+		log_line(LOG_LEVEL_WARNING, LOG_PAUSED, &fields,
+			"%s paused: the receiver answered 410 Gone; %llu deliveries are kept (hookctl resume %s)",
+			address, (unsigned long long)slot->deliveries[DELIVERY_PENDING], address);
+	}
+	free(edit);
+}
+
+static void pause_gone(struct dispatch *d, const struct job *job)
+{
+	struct pause_edit *pause = calloc(1, sizeof(*pause));
+
+	if (!pause)
+		return; /* the next 410 pauses it */
+	pause->edit = (struct endpoint_edit){
+		.number = job->endpoint, .apply = apply_gone, .done = on_gone_paused};
+	pause->dispatch = d;
+	pause->revision = job->url_revision;
+	store_edit(d->store, &pause->edit);
+}
+
+static struct attempt read_attempt(
+	struct dispatch *d, const struct job *job, const struct sender_outcome *o)
+{
+	return (struct attempt){.result = o->result,
+		.http_status = o->http_status,
+		.duration_ms = o->duration_us / 1000,
+		.retry_after_s = o->retry_after[0]
+			? retry_after_parse(o->retry_after, clock_wall_ms(d->options.clock))
+			: -1,
+		.started_ms = job->started_ms,
+		.peer = o->peer};
+}
+
+static void log_attempt(struct dispatch *d, const struct job *job, const struct slot *slot,
+	const struct attempt *attempt, const struct sender_outcome *o)
+{
+	enum log_attempts wanted = d->options.config->log.attempts;
+	char id[EVENT_ID_TEXT_SIZE], address[ENDPOINT_ADDRESS_SIZE];
+	struct log_fields fields = {.event = &job->delivery.event,
+		.endpoint = address,
+		.type = job->type,
+		.attempt = attempt};
+
+	if (wanted == LOG_ATTEMPTS_NONE ||
+		(wanted == LOG_ATTEMPTS_FAILURES && attempt->result == RESULT_OK))
+		return;
+	event_id_format(&job->delivery.event, id);
+	endpoint_address(slot->settings, address);
+	fields.tenant = slot->settings->tenant;
+	log_line(LOG_LEVEL_INFO, LOG_ATTEMPT, &fields, "%s to %s: %.*s, %u ms", id, address,
+		(int)o->message_len, o->message, attempt->duration_ms);
+}
+
+/* The receiver answered, or did not, or could not be reached: what follows for delivery and
+ * endpoint. */
+static void conclude_attempt(
+	struct dispatch *d, struct job *job, struct slot *slot, const struct sender_outcome *o)
+{
+	const struct config *c = d->options.config;
+	struct effective effective = endpoint_effective(slot->settings, c);
+	struct retry_policy policy = {effective.retry_waits_s, effective.n_retry_waits,
+		effective.max_age_s, c->delivery.retry_after_max};
+	struct attempt attempt = read_attempt(d, job, o);
+	int64_t now = now_ms(d);
+	struct retry_verdict verdict = retry_judge(&policy, job->delivery.attempts,
+		job->delivery.aged_from_ms, &attempt, now, random_bits());
+	struct outcome_op *op = new_outcome(d, &job->delivery, job->type, verdict.kind);
+	enum attempt_effect effect = attempt.result == RESULT_OK ? EFFECT_SUCCESS
+		: attempt.http_status                            ? EFFECT_ANSWERED
+								 : EFFECT_NO_ANSWER;
+
+	op->outcome.reason = verdict.reason;
+	op->outcome.due_ms = verdict.due_ms;
+	op->outcome.attempt = attempt;
+	op->message_len = o->message_len;
+	op->response_len = o->response_len;
+	memcpy(op->message, o->message, o->message_len);
+	memcpy(op->response, o->response, o->response_len);
+	metrics_attempt(d->options.metrics, &attempt, now);
+	log_attempt(d, job, slot, &attempt, o);
+	clear_suspect(d, &job->delivery);
+	schedule_ended(d->schedule, slot, effect, verdict.endpoint_not_before_ms, now);
+	store_outcome(d->store, op);
+	if (verdict.gone)
+		pause_gone(d, job);
+}
+
+static void conclude_fault(
+	struct dispatch *d, struct job *job, struct slot *slot, enum local_fault fault)
+{
+	char address[ENDPOINT_ADDRESS_SIZE];
+
+	if (fault == FAULT_RESOLVER && !d->resolver_down)
+		log_line(LOG_LEVEL_WARNING, LOG_TROUBLE, NULL,
+			"no DNS server answers; attempts wait");
+	d->resolver_down = fault == FAULT_RESOLVER;
+	endpoint_address(slot->settings, address);
+	log_line(LOG_LEVEL_DEBUG, LOG_TROUBLE, NULL, "an attempt for %s could not be made: %s",
+		address, local_fault_text(fault));
+	postpone(d, slot, &job->delivery);
+}
+
+static void conclude_test(struct dispatch *d, struct job *job, const struct sender_outcome *o)
+{
+	struct dispatch_test *test = job->test;
+
+	test->story.attempt = read_attempt(d, job, o);
+	test->story.attempt.number = 1;
+	test->story.message_len = o->message_len;
+	memcpy(test->story.message, o->message, o->message_len);
+	if (o->fault)
+		test->story.message_len = (uint16_t)snprintf(test->story.message,
+			sizeof(test->story.message), "%s", local_fault_text(o->fault));
+	test->story.response_len = o->response_len;
+	memcpy(test->story.response, o->response, o->response_len);
+	test->done(test);
+}
+
+static void on_outcome(void *user, struct sending_job *sending, const struct sender_outcome *o)
+{
+	struct dispatch *d = user;
+	struct job *job = (struct job *)sending;
+	struct slot *slot = slot_at(d, job->endpoint);
+
+	if (!o->fault && d->resolver_down && o->result != RESULT_DNS) {
+		d->resolver_down = false;
+		log_line(LOG_LEVEL_NOTICE, LOG_TROUBLE, NULL, "DNS works again");
+	}
+	if (job->test)
+		conclude_test(d, job, o);
+	else if (!slot)
+		store_outcome(d->store,
+			new_outcome(d, &job->delivery, "", OUTCOME_LOCAL)); /* ends the claim */
+	else if (o->fault)
+		conclude_fault(d, job, slot, o->fault);
+	else
+		conclude_attempt(d, job, slot, o);
+	free_job(job);
+	tell_when_idle(d);
+	pump_soon(d);
+}
+
+/* ---- Lost senders ---- */
+
+static void on_lost(void *user, struct sending_job *sending)
+{
+	struct dispatch *d = user;
+	struct job *job = (struct job *)sending;
+	struct slot *slot = slot_at(d, job->endpoint);
+	unsigned deaths = job->test ? DEATHS_MAX : suspect_more(d, &job->delivery);
+	struct sender_outcome died = {.result = RESULT_PROTOCOL};
+
+	died.message_len = (uint16_t)snprintf(died.message, sizeof(died.message),
+		"the sender process died while it made this attempt, three times");
+	if (job->test) {
+		conclude_test(d, job, &died);
+	} else if (slot && deaths >= DEATHS_MAX) {
+		conclude_attempt(d, job, slot, &died);
+	} else {
+		store_unclaim(d->store, job->claimed); /* and it is claimed anew */
+		job->claimed = NULL;
+		if (slot)
+			schedule_ended(d->schedule, slot, EFFECT_NOT_MADE, 0, now_ms(d));
+	}
+	free_job(job);
+	tell_when_idle(d);
+	pump_soon(d);
+}
+
+static void on_room(void *user)
+{
+	pump_soon(user);
+}
+
+/* ---- Sending ---- */
+
+/* What cannot be sent now, through a fault of our own. */
+static void put_off(struct dispatch *d, struct slot *slot, struct claimed *claimed, const char *why)
+{
+	char address[ENDPOINT_ADDRESS_SIZE];
+
+	endpoint_address(slot->settings, address);
+	log_line(LOG_LEVEL_WARNING, LOG_TROUBLE, NULL, "an attempt for %s cannot be made: %s",
+		address, why);
+	postpone(d, slot, &claimed->delivery);
+	claimed_free(claimed);
+}
+
+/* deliver_at is the producer's wall clock, and that may have been set since. */
+static bool is_early(struct dispatch *d, struct slot *slot, struct claimed *claimed)
+{
+	int64_t early_ms =
+		claimed->event->event.deliver_at_wall_ms - clock_wall_ms(d->options.clock);
+	struct outcome_op *op;
+
+	if (claimed->event->event.deliver_at_wall_ms == 0 || early_ms < NOT_BEFORE_WALL_MS ||
+		claimed->delivery.attempts > 0 || claimed->delivery.turn > 0)
+		return false;
+	op = new_outcome(d, &claimed->delivery, "", OUTCOME_EARLY);
+	op->outcome.due_ms = now_ms(d) + early_ms;
+	schedule_ended(d->schedule, slot, EFFECT_ANSWERED, 0, now_ms(d));
+	store_outcome(d->store, op);
+	claimed_free(claimed);
+	return true;
+}
+
+static void report_damage(struct dispatch *d, struct slot *slot, struct claimed *claimed)
+{
+	char id[EVENT_ID_TEXT_SIZE], address[ENDPOINT_ADDRESS_SIZE];
+	struct log_fields fields = {.event = &claimed->delivery.event, .endpoint = address};
+
+	if (d->options.metrics->damaged++ == 0)
+		d->options.metrics->damaged_ms = now_ms(d);
+	event_id_format(&claimed->delivery.event, id);
+	endpoint_address(slot->settings, address);
+	log_line(LOG_LEVEL_ERROR, LOG_STORE, &fields,
+		"event %s is damaged on disk and not sent to %s; it becomes a dead letter (stop hookd, hookd --check-data)",
+		id, address);
+	schedule_ended(d->schedule, slot, EFFECT_ANSWERED, 0, now_ms(d));
+	store_outcome(d->store, new_outcome(d, &claimed->delivery, "", OUTCOME_DAMAGED));
+	claimed_free(claimed);
+}
+
+static struct job *new_job(struct dispatch *d, struct slot *slot, const struct event *event)
+{
+	struct job *job = calloc(1, sizeof(*job));
+
+	if (!job)
+		return NULL;
+	job->dispatch = d;
+	job->endpoint = slot->settings->number;
+	job->url_revision = slot->settings->revision;
+	job->started_ms = now_ms(d);
+	job->payload_bytes = event->payload_len;
+	snprintf(job->type, sizeof(job->type), "%s", event->type);
+	return job;
+}
+
+static int send_request(struct dispatch *d, struct slot *slot, struct job *job,
+	const struct event *event, const void *payload, bool alone)
+{
+	struct building *b = malloc(sizeof(*b));
+	int r = -ENOMEM;
+
+	if (b) {
+		r = build_request(d, b, slot->settings, event, payload);
+		if (r == 0)
+			r = senders_send(
+				d->senders, &job->sending, job->endpoint, &b->request, alone);
+		if (b->request.n_headers)
+			free(b->own);
+	}
+	free(b);
+	return r;
+}
+
+static void send_one(struct dispatch *d, struct slot *slot, struct claimed *claimed)
+{
+	unsigned deaths = deaths_of(d, &claimed->delivery);
+	const struct event *event;
+	struct job *job;
+	int64_t late_ms;
+	int r;
+
+	if (!claimed->event) {
+		report_damage(d, slot, claimed);
+		return;
+	}
+	if (is_early(d, slot, claimed))
+		return;
+	event = &claimed->event->event;
+	job = new_job(d, slot, event);
+	if (!job) {
+		put_off(d, slot, claimed, "out of memory");
+		return;
+	}
+	job->delivery = claimed->delivery;
+	late_ms = job->started_ms - claimed->delivery.due_ms;
+	r = send_request(
+		d, slot, job, event, claimed->event->payload, deaths >= DEATHS_BEFORE_ALONE);
+	if (r < 0) {
+		free(job);
+		put_off(d, slot, claimed,
+			r == -ENOENT           ? "its CA file cannot be read"
+				: r == -EAGAIN ? "no sender is free"
+					       : strerror(-r));
+		return;
+	}
+	histogram_add(
+		&d->options.metrics->attempt_lateness, late_ms > 0 ? (double)late_ms / 1000 : 0);
+	free(claimed->event); /* the sender has it now */
+	claimed->event = NULL;
+	job->claimed = claimed;
+	link_job(d, job);
+}
+
+static void set_timer(struct dispatch *d, int64_t wake_ms)
+{
+	int64_t boot_ms = wake_ms - d->options.clock->offset_ms;
+	struct itimerspec when = {0};
+
+	if (wake_ms == d->timer_ms)
+		return;
+	d->timer_ms = wake_ms;
+	if (wake_ms != INT64_MAX) {
+		if (boot_ms < 1)
+			boot_ms = 1;
+		when.it_value = (struct timespec){boot_ms / 1000, boot_ms % 1000 * 1000000};
+	}
+	timerfd_settime(d->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+static bool has_room_for_bytes(const struct dispatch *d)
+{
+	return d->in_flight_bytes < IN_FLIGHT_BYTES_MAX;
+}
+
+/* The heart: send what may go, ask the store for more, sleep until something is due. */
+static void on_pump(evutil_socket_t fd, short what, void *user)
+{
+	struct dispatch *d = user;
+	struct wish_for wish;
+	struct claimed *claimed;
+	int64_t now = now_ms(d);
+
+	(void)fd;
+	(void)what;
+	if (!d->started || d->stopping)
+		return;
+	schedule_tick(d->schedule, now);
+	while (has_room_for_bytes(d) &&
+		(claimed = schedule_next(d->schedule, senders_free_slots(d->senders), now)))
+		send_one(d, slot_at(d, claimed->delivery.endpoint), claimed);
+	while (schedule_wish(d->schedule, &wish))
+		store_claim(d->store, wish.endpoint, now, wish.max_n, wish.max_bytes);
+	set_timer(d, schedule_wake_ms(d->schedule));
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *user)
+{
+	struct dispatch *d = user;
+	uint64_t n;
+
+	(void)what;
+	if (read(fd, &n, sizeof(n)) < 0)
+		return;
+	d->timer_ms = INT64_MAX;
+	pump_soon(d);
+}
+
+/* ---- What the store tells ---- */
+
+static bool owes(const struct slot *slot)
+{
+	return slot->deliveries[DELIVERY_PENDING] > 0;
+}
+
+void dispatch_touched(struct dispatch *d, struct slot *slot, const struct slot *before,
+	const struct touched *touched)
+{
+	int64_t now = now_ms(d);
+
+	if (slot->settings->removed &&
+		slot->deliveries[DELIVERY_DEAD] > before->deliveries[DELIVERY_DEAD])
+		d->options.metrics->finished[DELIVERY_DEAD] +=
+			slot->deliveries[DELIVERY_DEAD] - before->deliveries[DELIVERY_DEAD];
+	reports_health(d->options.reports, slot, before, touched->earliest_due_ms);
+	if (touched->by_verb)
+		schedule_stale(d->schedule, slot, now);
+	if (touched->earliest_due_ms != INT64_MAX)
+		schedule_due(d->schedule, slot, touched->earliest_due_ms, now);
+	pump_soon(d);
+}
+
+void dispatch_forgetting(struct dispatch *d, struct slot *slot)
+{
+	schedule_forget(d->schedule, slot);
+	reports_forget(d->options.reports, slot);
+}
+
+void dispatch_edited(struct dispatch *d, struct slot *slot)
+{
+	forget_ca_files(d); /* its CA file may be another, or newly written */
+	schedule_changed(d->schedule, slot, now_ms(d));
+	pump_soon(d);
+}
+
+void dispatch_claimed(
+	struct dispatch *d, uint32_t endpoint, struct claimed *list, int64_t next_due_ms)
+{
+	struct slot *slot = slot_at(d, endpoint);
+
+	if (slot) {
+		schedule_claimed(d->schedule, slot, list, next_due_ms, now_ms(d));
+		pump_soon(d);
+		return;
+	}
+	while (list) {
+		struct claimed *next = list->next;
+
+		store_unclaim(d->store, list);
+		list = next;
+	}
+}
+
+static void each_slot(struct dispatch *d, void (*visit)(struct dispatch *d, struct slot *slot))
+{
+	struct registry *registry = store_registry(d->store);
+	struct slot *next;
+
+	for (struct slot *slot = registry_next(registry, 0); slot; slot = next) {
+		next = registry_next(registry, slot->settings->number + 1);
+		visit(d, slot);
+	}
+}
+
+static void find_out(struct dispatch *d, struct slot *slot)
+{
+	if (owes(slot))
+		schedule_due(d->schedule, slot, INT64_MIN, now_ms(d));
+}
+
+static void look_again(struct dispatch *d, struct slot *slot)
+{
+	schedule_changed(d->schedule, slot, now_ms(d));
+}
+
+void dispatch_sending_changed(struct dispatch *d)
+{
+	schedule_set_paused(d->schedule, store_sending(d->store)->paused);
+	each_slot(d, look_again);
+	pump_soon(d);
+}
+
+/* ---- Tests ---- */
+
+static void refuse_test(struct dispatch_test *test, const char *why)
+{
+	memset(&test->story, 0, sizeof(test->story));
+	test->story.attempt.retry_after_s = -1;
+	test->story.message_len =
+		(uint16_t)snprintf(test->story.message, sizeof(test->story.message), "%s", why);
+	test->done(test);
+}
+
+void dispatch_test(struct dispatch *d, struct slot *slot, struct dispatch_test *test)
+{
+	int64_t now = now_ms(d);
+	struct event event = {.id = store_next_id(d->store, now),
+		.tenant = slot->settings->tenant,
+		.type = "hookd.test",
+		.content_type = "application/json"};
+	char payload[256], time[TIMESTAMP_TEXT_SIZE];
+	struct job *job;
+	int r;
+
+	timestamp_format(clock_wall_ms(d->options.clock), time);
+	event.payload_len = (uint32_t)snprintf(payload, sizeof(payload),
+		"{\"type\":\"hookd.test\",\"timestamp\":\"%s\",\"data\":{\"endpoint\":\"%s\"}}",
+		time, slot->settings->name);
+	job = new_job(d, slot, &event);
+	if (!job) {
+		refuse_test(test, "out of memory");
+		return;
+	}
+	job->test = test;
+	job->delivery.event = event.id;
+	r = send_request(d, slot, job, &event, payload, false);
+	if (r < 0) {
+		free(job);
+		refuse_test(test,
+			r == -ENOENT           ? "the endpoint's CA file cannot be read"
+				: r == -EAGAIN ? "no sender is free"
+					       : strerror(-r));
+		return;
+	}
+	link_job(d, job);
+}
+
+/* ---- Questions ---- */
+
+static bool is_under_way(const struct dispatch *d, const struct delivery *delivery)
+{
+	for (const struct job *job = d->jobs; job; job = job->next) {
+		if (job->endpoint == delivery->endpoint && !job->test &&
+			event_id_compare(&job->delivery.event, &delivery->event) == 0)
+			return true;
+	}
+	return false;
+}
+
+enum waiting_for dispatch_explain(
+	struct dispatch *d, struct slot *slot, const struct delivery *delivery, int64_t *next_ms)
+{
+	int64_t now = now_ms(d), not_before_ms = 0;
+	enum lane_wait wait;
+
+	*next_ms = delivery->due_ms;
+	if (slot->lane && is_under_way(d, delivery))
+		return WAITING_ANSWER;
+	wait = schedule_explain(d->schedule, slot, now, &not_before_ms);
+	if (wait == LANE_PAUSED)
+		return WAITING_RESUME;
+	if (delivery->due_ms > now || wait == LANE_NOT_BEFORE) {
+		if (wait == LANE_NOT_BEFORE && not_before_ms > *next_ms)
+			*next_ms = not_before_ms;
+		return WAITING_TIME;
+	}
+	return wait == LANE_RATE ? WAITING_RATE : WAITING_TURN;
+}
+
+struct dispatch_numbers dispatch_numbers(struct dispatch *d)
+{
+	return (struct dispatch_numbers){
+		.senders_wanted = (unsigned)d->options.config->senders.count,
+		.senders_running = senders_running(d->senders),
+		.in_flight = senders_in_flight(d->senders),
+		.sender_restarts = senders_restarts(d->senders),
+		.late_ms = schedule_lateness_ms(d->schedule, now_ms(d)),
+		.resolver_down = d->resolver_down};
+}
+
+/* ---- Life ---- */
+
+static struct lane_limits limits_of(void *user, const struct slot *slot)
+{
+	const struct dispatch *d = user;
+	struct effective e = endpoint_effective(slot->settings, d->options.config);
+
+	return (struct lane_limits){.paused = slot->settings->paused || slot->settings->removed,
+		.max_in_flight = e.max_in_flight,
+		.burst = e.burst,
+		.rate_per_s = e.rate_per_s};
+}
+
+static void unclaim(void *user, struct claimed *claimed)
+{
+	store_unclaim(((struct dispatch *)user)->store, claimed);
+}
+
+static void configure_senders(struct dispatch *d)
+{
+	const struct config *c = d->options.config;
+	struct sender_config config = {
+		.connect_timeout_ms = (uint32_t)c->delivery.connect_timeout * 1000,
+		.max_in_flight = (uint32_t)c->senders.max_in_flight,
+		.allowed = c->network.allow_private,
+		.denied = c->network.deny,
+		.ports = c->network.ports};
+
+	snprintf(config.user_agent, sizeof(config.user_agent), "hookd/%s", HOOKD_VERSION);
+	snprintf(config.ca_file, sizeof(config.ca_file), "%s", c->network.ca_file);
+	snprintf(config.dns_servers, sizeof(config.dns_servers), "%s", c->network.dns_servers);
+	senders_configure(d->senders, &config);
+}
+
+int dispatch_new(struct dispatch **dispatch, const struct dispatch_options *options)
+{
+	static const struct senders_callbacks callbacks = {on_outcome, on_lost, on_room};
+	struct dispatch *d = calloc(1, sizeof(*d));
+	struct schedule_options schedule = {.limits = limits_of,
+		.unclaim = unclaim,
+		.user = d,
+		.max_ready = READY_MAX,
+		.max_ready_bytes = READY_BYTES_MAX};
+	struct senders_options senders = {.base = options->base,
+		.path = options->sender_path,
+		.count = (unsigned)options->config->senders.count,
+		.callbacks = &callbacks,
+		.user = d};
+
+	if (!d)
+		return -ENOMEM;
+	d->options = *options;
+	d->timer_ms = INT64_MAX;
+	d->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+	d->schedule = schedule_new(&schedule);
+	d->pump = event_new(options->base, -1, 0, on_pump, d);
+	if (d->timer_fd >= 0)
+		d->timer = event_new(options->base, d->timer_fd, EV_READ | EV_PERSIST, on_timer, d);
+	if (!d->schedule || !d->pump || !d->timer || event_add(d->timer, NULL) < 0 ||
+		senders_new(&d->senders, &senders) < 0) {
+		dispatch_free(d);
+		return -ENOMEM;
+	}
+	*dispatch = d;
+	return 0;
+}
+
+void dispatch_start(struct dispatch *d, struct store *store)
+{
+	d->store = store;
+	d->started = true;
+	schedule_set_paused(d->schedule, store_sending(store)->paused);
+	configure_senders(d);
+	each_slot(d, find_out);
+	pump_soon(d);
+}
+
+void dispatch_stop(struct dispatch *d, void (*idle)(void *user), void *user)
+{
+	d->stopping = true;
+	d->idle = idle;
+	d->idle_user = user;
+	tell_when_idle(d);
+}
+
+void dispatch_reload(struct dispatch *d, const struct config *config)
+{
+	d->options.config = config;
+	forget_ca_files(d);
+	configure_senders(d);
+	each_slot(d, look_again);
+	pump_soon(d);
+}
+
+static void free_lane_of(struct dispatch *d, struct slot *slot)
+{
+	schedule_forget(d->schedule, slot);
+}
+
+void dispatch_free(struct dispatch *d)
+{
+	if (!d)
+		return;
+	senders_free(d->senders);
+	if (d->store)
+		each_slot(d, free_lane_of);
+	while (d->jobs)
+		free_job(d->jobs);
+	schedule_free(d->schedule);
+	if (d->timer)
+		event_free(d->timer);
+	if (d->pump)
+		event_free(d->pump);
+	if (d->timer_fd >= 0)
+		close(d->timer_fd);
+	tdestroy(d->suspects, free);
+	forget_ca_files(d);
+	free(d);
+}

@@ -1,0 +1,550 @@
+#include "senders.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "channel.h"
+#include "clock.h"
+#include "log.h"
+
+#define CHANNEL_FD 3
+#define YOUNG_US 1000000
+#define DELAY_MS_MAX 60000
+#define END_MS_MAX 1000
+
+struct sender {
+	struct sender *next;
+	struct senders *senders;
+	struct channel *channel; /* NULL once it is closed */
+	pid_t pid;
+	unsigned place; /* 0 to count - 1, of the current generation */
+	bool ready, leaving, alone, reaped;
+	unsigned n_jobs;
+	struct sending_job *jobs;
+	int64_t started_us;
+};
+
+struct senders {
+	struct senders_options options;
+	struct sender_config config;
+	bool configured;
+	struct sender *all;
+	struct sender **places; /* the current generation; NULL: none there now */
+	struct event *child, *respawn;
+	int64_t delay_ms; /* before the next start, after one that died young */
+	uint64_t restarts;
+	unsigned in_flight;
+
+	struct sending_job **slots; /* by index */
+	uint32_t *generations;
+	uint32_t n_slots, first_free;
+	uint32_t *next_free;
+};
+
+/* ---- Slots: the names by which senders know attempts ---- */
+
+#define NO_SLOT UINT32_MAX
+
+static bool grow_slots(struct senders *s)
+{
+	uint32_t size = s->n_slots ? 2 * s->n_slots : 256;
+	struct sending_job **slots = realloc(s->slots, size * sizeof(*slots));
+	uint32_t *generations, *next_free;
+
+	if (slots)
+		s->slots = slots;
+	generations = realloc(s->generations, size * sizeof(*generations));
+	if (generations)
+		s->generations = generations;
+	next_free = realloc(s->next_free, size * sizeof(*next_free));
+	if (next_free)
+		s->next_free = next_free;
+	if (!slots || !generations || !next_free)
+		return false;
+	for (uint32_t i = s->n_slots; i < size; i++) {
+		slots[i] = NULL;
+		generations[i] = 0;
+		next_free[i] = i + 1 < size ? i + 1 : NO_SLOT;
+	}
+	s->first_free = s->n_slots;
+	s->n_slots = size;
+	return true;
+}
+
+static bool take_slot(struct senders *s, struct sending_job *job)
+{
+	if (s->first_free == NO_SLOT && !grow_slots(s))
+		return false;
+	job->index = s->first_free;
+	s->first_free = s->next_free[job->index];
+	s->slots[job->index] = job;
+	s->generations[job->index]++;
+	return true;
+}
+
+static void give_slot(struct senders *s, uint32_t index)
+{
+	s->slots[index] = NULL;
+	s->next_free[index] = s->first_free;
+	s->first_free = index;
+}
+
+static uint64_t slot_name(const struct senders *s, uint32_t index)
+{
+	return (uint64_t)s->generations[index] << 32 | index;
+}
+
+/* ---- Jobs ---- */
+
+static void attach(struct sender *sender, struct sending_job *job)
+{
+	job->sender = sender;
+	job->next = sender->jobs;
+	job->at = &sender->jobs;
+	if (job->next)
+		job->next->at = &job->next;
+	sender->jobs = job;
+	sender->n_jobs++;
+	sender->senders->in_flight++;
+}
+
+static void detach(struct sending_job *job)
+{
+	struct sender *sender = job->sender;
+
+	*job->at = job->next;
+	if (job->next)
+		job->next->at = job->at;
+	job->at = NULL;
+	sender->n_jobs--;
+	sender->senders->in_flight--;
+	give_slot(sender->senders, job->index);
+}
+
+void senders_abandon(struct senders *s, struct sending_job *job)
+{
+	(void)s;
+	if (job->at)
+		detach(job);
+}
+
+/* ---- The end of a sender ---- */
+
+static void arm_respawn(struct senders *s)
+{
+	struct timeval delay = {s->delay_ms / 1000, s->delay_ms % 1000 * 1000};
+
+	event_add(s->respawn, &delay);
+}
+
+static void drop_channel(struct sender *sender)
+{
+	channel_free(sender->channel);
+	sender->channel = NULL;
+}
+
+/* The process is gone or as good as gone: its attempts are not, they will be made again. */
+static void bury(struct sender *sender, const char *why)
+{
+	struct senders *s = sender->senders;
+
+	if (!sender->channel)
+		return;
+	drop_channel(sender);
+	if (!sender->leaving || sender->n_jobs) {
+		s->restarts++;
+		log_line(LOG_LEVEL_WARNING, LOG_SENDER, NULL,
+			"sender %d ended (%s); its %u attempts in flight are made again",
+			(int)sender->pid, why, sender->n_jobs);
+		if (clock_monotonic_us() - sender->started_us < YOUNG_US)
+			s->delay_ms = s->delay_ms ? s->delay_ms * 2 : 1000;
+		else
+			s->delay_ms = 0;
+		if (s->delay_ms > DELAY_MS_MAX)
+			s->delay_ms = DELAY_MS_MAX;
+	}
+	if (!sender->alone && s->places[sender->place] == sender) {
+		s->places[sender->place] = NULL;
+		arm_respawn(s);
+	}
+	if (!sender->reaped)
+		kill(sender->pid, SIGKILL);
+	while (sender->jobs) {
+		struct sending_job *job = sender->jobs;
+
+		detach(job);
+		s->options.callbacks->lost(s->options.user, job);
+	}
+}
+
+static void on_closed(void *user, const char *why)
+{
+	bury(user, why);
+}
+
+static void on_child(evutil_socket_t fd, short what, void *user)
+{
+	struct senders *s = user;
+
+	(void)fd;
+	(void)what;
+	for (struct sender **at = &s->all; *at;) {
+		struct sender *sender = *at;
+		int status;
+
+		if (waitpid(sender->pid, &status, WNOHANG) != sender->pid) {
+			at = &sender->next;
+			continue;
+		}
+		sender->reaped = true; /* its number may be another's now */
+		bury(sender, WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "it exited");
+		/* Burying runs callbacks; the list may have grown at its front meanwhile. */
+		for (at = &s->all; *at != sender; at = &(*at)->next)
+			;
+		*at = sender->next;
+		free(sender);
+	}
+}
+
+/* ---- What a sender says ---- */
+
+static bool take_outcome(struct sender *sender, struct byte_reader *body)
+{
+	struct senders *s = sender->senders;
+	struct sender_outcome outcome;
+	struct sending_job *job;
+	uint32_t index;
+
+	if (!frame_get_outcome(body, &outcome))
+		return false;
+	index = (uint32_t)outcome.slot;
+	if (index >= s->n_slots || slot_name(s, index) != outcome.slot)
+		return false;
+	job = s->slots[index];
+	if (!job)
+		return true; /* abandoned */
+	if (job->sender != sender)
+		return false;
+	detach(job);
+	s->options.callbacks->outcome(s->options.user, job, &outcome);
+	return true;
+}
+
+static bool on_frame(void *user, enum frame_type type, struct byte_reader *body)
+{
+	struct sender *sender = user;
+	struct senders *s = sender->senders;
+
+	switch (type) {
+	case FRAME_READY:
+		sender->ready = true;
+		s->options.callbacks->room(s->options.user);
+		return true;
+	case FRAME_OUTCOME:
+		return take_outcome(sender, body);
+	case FRAME_CONFIG:
+	case FRAME_REQUEST:
+	case FRAME_STOP:
+		break;
+	}
+	return false;
+}
+
+static const struct channel_callbacks callbacks = {on_frame, on_closed};
+
+/* ---- The start of a sender ---- */
+
+/* The child gets standard streams and the channel, no other descriptor, and an empty environment.
+ */
+static int spawn(const char *path, int fd, pid_t *pid)
+{
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	char *arguments[] = {(char *)"hookd-sender", NULL}, *environment[] = {NULL};
+	sigset_t none, all;
+	int error;
+
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawnattr_init(&attributes);
+	error = posix_spawn_file_actions_adddup2(&actions, fd, CHANNEL_FD);
+	if (!error)
+		error = posix_spawn_file_actions_addclosefrom_np(&actions, CHANNEL_FD + 1);
+	if (!error)
+		error = posix_spawnattr_setsigmask(&attributes, &none);
+	if (!error)
+		error = posix_spawnattr_setsigdefault(&attributes, &all);
+	if (!error)
+		error = posix_spawnattr_setflags(
+			&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	if (!error)
+		error = posix_spawn(pid, path, &actions, &attributes, arguments, environment);
+	posix_spawnattr_destroy(&attributes);
+	posix_spawn_file_actions_destroy(&actions);
+	return -error;
+}
+
+/* A pair of connected sockets, with room for a burst. */
+static int make_pair(int ends[2])
+{
+	int room = 1 << 20;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		return -errno;
+	setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &room,
+		sizeof(room)); /* less room is slower, not wrong */
+	setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	return 0;
+}
+
+static void send_plain(struct sender *sender, enum frame_type type)
+{
+	struct byte_writer body;
+	struct frame *frame = frame_new(type, CONFIG_FRAME_SIZE, &body);
+
+	if (!frame)
+		abort(); /* a sender without its configuration is of no use */
+	if (type == FRAME_CONFIG)
+		frame_put_config(&body, &sender->senders->config);
+	channel_send(sender->channel, frame, &body, -1);
+}
+
+/* Returns the sender, or NULL; then another try is made later. */
+static struct sender *start_sender(struct senders *s, bool alone)
+{
+	struct sender *sender = calloc(1, sizeof(*sender));
+	int ends[2], r = sender ? make_pair(ends) : -ENOMEM;
+
+	if (r == 0) {
+		r = spawn(s->options.path, ends[1], &sender->pid);
+		close(ends[1]);
+		if (r == 0 &&
+			channel_new(
+				&sender->channel, s->options.base, ends[0], &callbacks, sender) < 0)
+			abort(); /* a process without a way to it */
+		else if (r < 0)
+			close(ends[0]);
+	}
+	if (r < 0) {
+		log_line(LOG_LEVEL_ERROR, LOG_SENDER, NULL, "cannot start %s: %s; trying again",
+			s->options.path, strerror(-r));
+		free(sender);
+		s->delay_ms = s->delay_ms ? s->delay_ms * 2 : 1000;
+		if (s->delay_ms > DELAY_MS_MAX)
+			s->delay_ms = DELAY_MS_MAX;
+		return NULL;
+	}
+	sender->senders = s;
+	sender->alone = alone;
+	sender->started_us = clock_monotonic_us();
+	sender->next = s->all;
+	s->all = sender;
+	send_plain(sender, FRAME_CONFIG);
+	return sender;
+}
+
+static void fill_places(struct senders *s)
+{
+	for (unsigned i = 0; i < s->options.count; i++) {
+		if (s->places[i])
+			continue;
+		s->places[i] = start_sender(s, false);
+		if (!s->places[i]) {
+			arm_respawn(s);
+			return;
+		}
+		s->places[i]->place = i;
+	}
+}
+
+static void on_respawn(evutil_socket_t fd, short what, void *user)
+{
+	(void)fd;
+	(void)what;
+	fill_places(user);
+}
+
+static void leave(struct sender *sender)
+{
+	if (sender->leaving || !sender->channel)
+		return;
+	sender->leaving = true;
+	send_plain(sender, FRAME_STOP);
+}
+
+void senders_configure(struct senders *s, const struct sender_config *config)
+{
+	s->config = *config;
+	for (unsigned i = 0; i < s->options.count; i++) {
+		if (s->places[i])
+			leave(s->places[i]);
+		s->places[i] = NULL;
+	}
+	s->configured = true;
+	s->delay_ms = 0;
+	fill_places(s);
+}
+
+/* ---- Handing over ---- */
+
+static unsigned room_of(const struct senders *s, const struct sender *sender)
+{
+	if (!sender || !sender->ready || sender->n_jobs >= s->config.max_in_flight)
+		return 0;
+	return s->config.max_in_flight - sender->n_jobs;
+}
+
+unsigned senders_free_slots(const struct senders *s)
+{
+	unsigned room = 0;
+
+	for (unsigned i = 0; i < s->options.count; i++)
+		room += room_of(s, s->places[i]);
+	return room;
+}
+
+unsigned senders_in_flight(const struct senders *s)
+{
+	return s->in_flight;
+}
+
+unsigned senders_running(const struct senders *s)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < s->options.count; i++)
+		n += s->places[i] && s->places[i]->ready;
+	return n;
+}
+
+uint64_t senders_restarts(const struct senders *s)
+{
+	return s->restarts;
+}
+
+/* The endpoint's home while there is room, else the next one that has some. */
+static struct sender *choose(const struct senders *s, uint32_t endpoint)
+{
+	for (unsigned i = 0; i < s->options.count; i++) {
+		struct sender *sender = s->places[(endpoint + i) % s->options.count];
+
+		if (room_of(s, sender))
+			return sender;
+	}
+	return NULL;
+}
+
+/* A fresh one, for an attempt that is suspected of killing senders; only one of them at a time. */
+static struct sender *choose_alone(struct senders *s)
+{
+	for (struct sender *sender = s->all; sender; sender = sender->next) {
+		if (sender->alone && sender->channel)
+			return NULL;
+	}
+	return start_sender(s, true);
+}
+
+int senders_send(struct senders *s, struct sending_job *job, uint32_t endpoint,
+	struct sender_request *request, bool alone)
+{
+	struct sender *sender = alone ? choose_alone(s) : choose(s, endpoint);
+	struct byte_writer body;
+	struct frame *frame;
+	int fd = -1;
+
+	if (!sender)
+		return -EAGAIN;
+	request->body_in_file = request->body.len > CHANNEL_INLINE_MAX;
+	if (request->body_in_file) {
+		fd = channel_seal(request->body.at, request->body.len);
+		if (fd < 0)
+			return fd;
+	}
+	frame = frame_new(FRAME_REQUEST, frame_request_size(request), &body);
+	if (!frame || !take_slot(s, job)) {
+		frame_free(frame);
+		if (fd >= 0)
+			close(fd);
+		return -ENOMEM;
+	}
+	attach(sender, job);
+	request->slot = slot_name(s, job->index);
+	frame_put_request(&body, request);
+	channel_send(sender->channel, frame, &body, fd);
+	if (alone)
+		leave(sender);
+	return 0;
+}
+
+/* ---- Life ---- */
+
+int senders_new(struct senders **senders, const struct senders_options *options)
+{
+	struct senders *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	s->options = *options;
+	s->first_free = NO_SLOT;
+	s->places = calloc(options->count, sizeof(*s->places));
+	s->child = evsignal_new(options->base, SIGCHLD, on_child, s);
+	s->respawn = evtimer_new(options->base, on_respawn, s);
+	if (!s->places || !s->child || !s->respawn || event_add(s->child, NULL) < 0) {
+		senders_free(s);
+		return -ENOMEM;
+	}
+	*senders = s;
+	return 0;
+}
+
+/* A sender whose channel is closed ends by itself; one that does not is ended. */
+static void see_off(struct sender *sender)
+{
+	struct pollfd process = {.fd = pidfd_open(sender->pid, 0), .events = POLLIN};
+
+	if (process.fd >= 0)
+		poll(&process, 1, END_MS_MAX);
+	kill(sender->pid, SIGKILL);
+	waitpid(sender->pid, NULL, 0);
+	if (process.fd >= 0)
+		close(process.fd);
+}
+
+void senders_free(struct senders *s)
+{
+	if (!s)
+		return;
+	for (struct sender *sender = s->all; sender; sender = sender->next) {
+		while (sender->jobs)
+			detach(sender->jobs);
+		drop_channel(sender);
+	}
+	while (s->all) {
+		struct sender *sender = s->all;
+
+		s->all = sender->next;
+		see_off(sender);
+		free(sender);
+	}
+	if (s->child)
+		event_free(s->child);
+	if (s->respawn)
+		event_free(s->respawn);
+	free(s->places);
+	free(s->slots);
+	free(s->generations);
+	free(s->next_free);
+	free(s);
+}
