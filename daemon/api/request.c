@@ -83,16 +83,13 @@ static int parse_query(struct request *rq, char *query, struct problem *problem)
 int request_parse_target(struct request *rq, struct problem *problem)
 {
 	static const char scheme[] = "http://";
-	char *target = rq->target, *query;
+	char *query;
 
+	rq->path = rq->target;
 	/* The absolute form (RFC 9112 section 3.2.2) names a host that does not matter here. */
-	if (strncmp(target, scheme, sizeof(scheme) - 1) == 0) {
-		char *path = target + sizeof(scheme) - 1;
-
-		path += strcspn(path, "/?");
-		memmove(target, path, strlen(path) + 1);
-	}
-	query = strchr(target, '?');
+	if (strncmp(rq->path, scheme, sizeof(scheme) - 1) == 0)
+		rq->path = strchrnul(rq->path + sizeof(scheme) - 1, '/');
+	query = strchr(rq->path, '?');
 	if (query)
 		*query++ = '\0';
 	return query ? parse_query(rq, query, problem) : 0;
@@ -103,7 +100,7 @@ int request_parse_target(struct request *rq, struct problem *problem)
 /* Does the path fit the pattern? Its parameters are cut out and decoded if take is set. */
 static bool fits(struct request *rq, const char *pattern, bool take)
 {
-	char *path = rq->target;
+	char *path = rq->path;
 	unsigned n = 0;
 
 	while (*pattern) {
@@ -176,14 +173,14 @@ int request_route(struct request *rq, const char *method, struct problem *proble
 	}
 	if (!other)
 		return problem_set(
-			problem, PROBLEM_NOT_FOUND, NULL, "there is no route %.128s", rq->target);
+			problem, PROBLEM_NOT_FOUND, NULL, "there is no route %.128s", rq->path);
 	if (!rq->route)
 		return problem_set(problem, PROBLEM_METHOD, NULL,
 			"%.16s is not a method of this route; expected %s", method, allowed);
 	if (!may(request_role(rq), rq->route->role))
 		return problem_set(problem, PROBLEM_FORBIDDEN, NULL,
 			"%s %s needs the socket %s.sock or one that may do more; this is %s.sock",
-			rq->route->method, rq->target, role_name(rq->route->role),
+			rq->route->method, rq->path, role_name(rq->route->role),
 			role_name(request_role(rq)));
 	fits(rq, rq->route->path, true);
 	for (unsigned i = 0; i < PATH_PARAMETERS_MAX; i++) {

@@ -43,7 +43,8 @@ struct request {
 	struct connection *connection;
 	struct MHD_Connection *mhd;
 	const struct route *route;
-	char *target; /* the decoded path and query, cut into strings */
+	char *target; /* as it came, cut into strings and decoded in place */
+	char *path;   /* in it */
 	const char *path_parameters[PATH_PARAMETERS_MAX];
 	struct query_parameter query[QUERY_MAX];
 	unsigned n_query;
@@ -106,7 +107,7 @@ void refuse(struct request *request, enum problem_code code, const char *field, 
 void log_change(const struct request *request, const char *action, const char *endpoint,
 	const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* Cuts request->target, as it came, into the path (which stays there) and request->query. */
+/* Cuts request->target, as it came, into request->path and request->query. */
 int request_parse_target(struct request *request, struct problem *problem);
 /* Finds the route and checks role and query. */
 int request_route(struct request *request, const char *method, struct problem *problem);
