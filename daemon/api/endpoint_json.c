@@ -1,5 +1,6 @@
 #include "endpoint_json.h"
 
+#include <stddef.h>
 #include <string.h>
 #include <strings.h>
 
@@ -11,9 +12,20 @@
 
 #define SECRET_LEN 32
 
-static const char *const writable =
-	"name tenant url types description headers retry_schedule_s max_age_s timeout_s "
-	"max_in_flight rate_per_s burst allow_http allow_private ca secret";
+/* What a member is applied to. */
+struct application {
+	struct endpoint *draft;
+	struct endpoint_room *room;
+	struct problem *problem;
+};
+
+/* A member that may be written. offset, min and max: of numbers. */
+struct member {
+	const char *name;
+	int (*apply)(const struct member *member, const json_t *json, struct application *a);
+	size_t offset;
+	int64_t min, max;
+};
 
 static int invalid(struct problem *problem, const char *field, const char *expected)
 {
@@ -22,30 +34,29 @@ static int invalid(struct problem *problem, const char *field, const char *expec
 
 /* ---- Lists ---- */
 
-static int apply_types(const json_t *json, struct endpoint *draft, struct endpoint_room *room,
-	struct problem *problem)
+static int apply_types(const struct member *member, const json_t *json, struct application *a)
 {
 	static const char expected[] = "1 to 64 patterns: a type, a prefix and \".*\", or \"*\"";
 	size_t n = json_array_size(json);
 
 	if (json_is_null(json)) {
-		room->types[0] = "*";
-		draft->types = room->types;
-		draft->n_types = 1;
+		a->room->types[0] = "*";
+		a->draft->types = a->room->types;
+		a->draft->n_types = 1;
 		return 0;
 	}
 	if (!json_is_array(json) || n < 1 || n > ENDPOINT_TYPES_MAX)
-		return invalid(problem, "types", expected);
+		return invalid(a->problem, member->name, expected);
 	for (size_t i = 0; i < n; i++) {
 		const json_t *type = json_array_get(json, i);
 
 		if (!json_is_string(type) ||
 			!pattern_is_valid(json_string_value(type), json_string_length(type)))
-			return invalid(problem, "types", expected);
-		room->types[i] = json_string_value(type);
+			return invalid(a->problem, member->name, expected);
+		a->room->types[i] = json_string_value(type);
 	}
-	draft->types = room->types;
-	draft->n_types = (unsigned)n;
+	a->draft->types = a->room->types;
+	a->draft->n_types = (unsigned)n;
 	return 0;
 }
 
@@ -131,20 +142,19 @@ static int read_header(const char *name, const json_t *value, const struct endpo
 }
 
 /* RFC 7396: members merge, null removes one. */
-static int apply_headers(const json_t *json, struct endpoint *draft, struct endpoint_room *room,
-	struct problem *problem)
+static int apply_headers(const struct member *member, const json_t *json, struct application *a)
 {
-	struct endpoint before = *draft;
+	struct endpoint before = *a->draft;
 	size_t n = 0, bytes = 0;
 	const char *name;
 	json_t *value;
 
 	if (json_is_null(json)) {
-		draft->n_headers = 0;
+		a->draft->n_headers = 0;
 		return 0;
 	}
 	if (!json_is_object(json))
-		return invalid(problem, "headers", "an object of up to 20 names and values");
+		return invalid(a->problem, member->name, "an object of up to 20 names and values");
 	for (unsigned i = 0; i < before.n_headers; i++) {
 		bool named = false;
 
@@ -152,7 +162,7 @@ static int apply_headers(const json_t *json, struct endpoint *draft, struct endp
 			named |= strcasecmp(name, before.headers[i].name) == 0;
 		}
 		if (!named)
-			room->headers[n++] = before.headers[i];
+			a->room->headers[n++] = before.headers[i];
 	}
 	json_object_foreach ((json_t *)json, name, value) {
 		int r;
@@ -160,153 +170,168 @@ static int apply_headers(const json_t *json, struct endpoint *draft, struct endp
 		if (json_is_null(value))
 			continue;
 		if (n == ENDPOINT_HEADERS_MAX)
-			return invalid(problem, "headers", "at most 20 headers");
-		if (current_value(room->headers, (unsigned)n, name))
-			return problem_set(
-				problem, PROBLEM_INVALID, "headers", "%.64s is given twice", name);
-		r = read_header(name, value, &before, &room->headers[n], problem);
+			return invalid(a->problem, member->name, "at most 20 headers");
+		if (current_value(a->room->headers, (unsigned)n, name))
+			return problem_set(a->problem, PROBLEM_INVALID, "headers",
+				"%.64s is given twice", name);
+		r = read_header(name, value, &before, &a->room->headers[n], a->problem);
 		if (r)
 			return r;
 		n++;
 	}
 	for (size_t i = 0; i < n; i++)
-		bytes += strlen(room->headers[i].name) + strlen(room->headers[i].value) + 4;
+		bytes += strlen(a->room->headers[i].name) + strlen(a->room->headers[i].value) + 4;
 	if (bytes > ENDPOINT_HEADERS_BYTES_MAX)
-		return invalid(problem, "headers", "at most 8 KiB of headers");
-	draft->headers = room->headers;
-	draft->n_headers = (unsigned)n;
+		return invalid(a->problem, member->name, "at most 8 KiB of headers");
+	a->draft->headers = a->room->headers;
+	a->draft->n_headers = (unsigned)n;
 	return 0;
 }
 
-static int apply_waits(const json_t *json, struct endpoint *draft, struct endpoint_room *room,
-	struct problem *problem)
+static int apply_waits(const struct member *member, const json_t *json, struct application *a)
 {
 	static const char expected[] = "a list of 0 to 50 waits in seconds, each from 1 to 604800";
 	size_t n = json_array_size(json);
 
 	if (json_is_null(json)) {
-		draft->retry_waits_s = NULL;
-		draft->n_retry_waits = 0;
+		a->draft->retry_waits_s = NULL;
+		a->draft->n_retry_waits = 0;
 		return 0;
 	}
 	if (!json_is_array(json) || n > RETRY_WAITS_MAX)
-		return invalid(problem, "retry_schedule_s", expected);
+		return invalid(a->problem, member->name, expected);
 	for (size_t i = 0; i < n; i++) {
 		const json_t *wait = json_array_get(json, i);
 
 		if (!json_is_integer(wait) || json_integer_value(wait) < 1 ||
 			json_integer_value(wait) > RETRY_WAIT_MAX_S)
-			return invalid(problem, "retry_schedule_s", expected);
-		room->waits[i] = (uint32_t)json_integer_value(wait);
+			return invalid(a->problem, member->name, expected);
+		a->room->waits[i] = (uint32_t)json_integer_value(wait);
 	}
-	draft->retry_waits_s = room->waits;
-	draft->n_retry_waits = (unsigned)n;
+	a->draft->retry_waits_s = a->room->waits;
+	a->draft->n_retry_waits = (unsigned)n;
 	return 0;
 }
 
-static int apply_networks(const json_t *json, struct endpoint *draft, struct endpoint_room *room,
-	struct problem *problem)
+static int apply_networks(const struct member *member, const json_t *json, struct application *a)
 {
 	static const char expected[] =
 		"a list of up to 64 networks such as \"10.1.0.0/16\" (bits beyond the prefix zero)";
 	size_t n = json_array_size(json);
 
-	draft->allow_private = (struct networks){room->networks, 0};
+	a->draft->allow_private = (struct networks){a->room->networks, 0};
 	if (json_is_null(json))
 		return 0;
 	if (!json_is_array(json) || n > ENDPOINT_NETWORKS_MAX)
-		return invalid(problem, "allow_private", expected);
+		return invalid(a->problem, member->name, expected);
 	for (size_t i = 0; i < n; i++) {
 		const char *text = json_string_value(json_array_get(json, i));
 
-		if (!text || network_parse(text, &room->networks[i]) < 0)
-			return invalid(problem, "allow_private", expected);
+		if (!text || network_parse(text, &a->room->networks[i]) < 0)
+			return invalid(a->problem, member->name, expected);
 	}
-	draft->allow_private.n = n;
+	a->draft->allow_private.n = n;
 	return 0;
 }
 
 /* ---- Single members ---- */
 
 /* null stands for 0, which stands for the default. */
-static int apply_number(const json_t *json, const char *name, int64_t min, int64_t max,
-	int64_t *value, struct problem *problem)
+static int read_number(
+	const struct member *member, const json_t *json, int64_t *value, struct problem *problem)
 {
-	if (json_is_null(json)) {
-		*value = 0;
+	*value = json_integer_value(json); /* 0 for null */
+	if (json_is_null(json) ||
+		(json_is_integer(json) && *value >= member->min && *value <= member->max))
 		return 0;
-	}
-	if (json_is_integer(json) && json_integer_value(json) >= min &&
-		json_integer_value(json) <= max) {
-		*value = json_integer_value(json);
-		return 0;
-	}
-	return problem_set(problem, PROBLEM_INVALID, name,
+	return problem_set(problem, PROBLEM_INVALID, member->name,
 		"expected a whole number from %lld to %lld, or null for the default",
-		(long long)min, (long long)max);
+		(long long)member->min, (long long)member->max);
 }
 
-static int apply_rate(const json_t *json, struct endpoint *draft, struct problem *problem)
+static int apply_u32(const struct member *member, const json_t *json, struct application *a)
+{
+	int64_t value;
+	int r = read_number(member, json, &value, a->problem);
+
+	if (r == 0)
+		*(uint32_t *)(void *)((char *)a->draft + member->offset) = (uint32_t)value;
+	return r;
+}
+
+static int apply_i64(const struct member *member, const json_t *json, struct application *a)
+{
+	return read_number(
+		member, json, (int64_t *)(void *)((char *)a->draft + member->offset), a->problem);
+}
+
+static int apply_allow_http(const struct member *member, const json_t *json, struct application *a)
+{
+	a->draft->allow_http = json_is_true(json);
+	return json_is_boolean(json) || json_is_null(json)
+		? 0
+		: invalid(a->problem, member->name, "true or false");
+}
+
+static int apply_rate(const struct member *member, const json_t *json, struct application *a)
 {
 	double rate = json_number_value(json);
 
 	if (json_is_null(json)) {
-		draft->rate_per_s = 0;
+		a->draft->rate_per_s = 0;
 		return 0;
 	}
 	if (!json_is_number(json) || rate < 0.01 || rate > 10000)
-		return invalid(problem, "rate_per_s",
+		return invalid(a->problem, member->name,
 			"requests per second from 0.01 to 10000, or null for the default");
-	draft->rate_per_s = rate;
+	a->draft->rate_per_s = rate;
 	return 0;
 }
 
-static int apply_description(const json_t *json, struct endpoint *draft, struct problem *problem)
+static int apply_description(const struct member *member, const json_t *json, struct application *a)
 {
 	if (json_is_null(json))
-		draft->description = "";
+		a->draft->description = "";
 	else if (json_is_string(json) && json_string_length(json) <= ENDPOINT_DESCRIPTION_MAX &&
 		strlen(json_string_value(json)) == json_string_length(json))
-		draft->description = json_string_value(json);
+		a->draft->description = json_string_value(json);
 	else
-		return invalid(problem, "description", "a string of at most 256 bytes");
+		return invalid(a->problem, member->name, "a string of at most 256 bytes");
 	return 0;
 }
 
-static int apply_ca(const json_t *json, struct endpoint *draft, struct problem *problem)
+static int apply_ca(const struct member *member, const json_t *json, struct application *a)
 {
 	const char *name = json_string_value(json);
 
-	draft->ca = NULL;
+	a->draft->ca = NULL;
 	if (json_is_null(json))
 		return 0;
 	if (!name || !name_is_valid(name, json_string_length(json)))
-		return invalid(problem, "ca",
+		return invalid(a->problem, member->name,
 			"the name of a file in the ca directory beside hookd.conf, or null");
-	draft->ca = name;
+	a->draft->ca = name;
 	return 0;
 }
 
-static int apply_url(const json_t *json, struct endpoint *draft, struct problem *problem)
+static int apply_url(const struct member *member, const json_t *json, struct application *a)
 {
 	struct url url;
 	const char *expected = "a string";
 
 	if (!json_is_string(json) || strlen(json_string_value(json)) != json_string_length(json) ||
 		url_parse(json_string_value(json), &url, &expected) < 0)
-		return invalid(problem, "url", expected);
-	draft->url = json_string_value(json);
+		return invalid(a->problem, member->name, expected);
+	a->draft->url = json_string_value(json);
 	return 0;
 }
 
 /* Names are given once; the same again changes nothing. */
-static int apply_fixed_name(const json_t *json, const char *field, bool empty_is_fine,
-	const char **name, struct problem *problem)
+static int apply_fixed_name(
+	const char *field, const json_t *json, const char **name, struct problem *problem)
 {
 	const char *text = json_string_value(json);
 
-	if (!text || (!(empty_is_fine && !*text) && !name_is_valid(text, json_string_length(json))))
-		return problem_set(problem, PROBLEM_INVALID, field, "expected %s", name_rule);
 	if (*name && strcmp(*name, text) != 0)
 		return problem_set(problem, PROBLEM_INVALID, field,
 			"cannot be changed; make another endpoint and remove this one");
@@ -314,56 +339,62 @@ static int apply_fixed_name(const json_t *json, const char *field, bool empty_is
 	return 0;
 }
 
-static int apply_member(const char *name, const json_t *json, struct endpoint *draft,
-	struct endpoint_room *room, struct problem *problem)
+static int apply_name(const struct member *member, const json_t *json, struct application *a)
 {
-	int64_t number;
-	int r;
+	if (!json_is_string(json) ||
+		!name_is_valid(json_string_value(json), json_string_length(json)))
+		return invalid(a->problem, member->name, name_rule);
+	return apply_fixed_name(member->name, json, &a->draft->name, a->problem);
+}
 
-	if (strcmp(name, "name") == 0)
-		return apply_fixed_name(json, name, false, &draft->name, problem);
-	if (strcmp(name, "tenant") == 0)
-		return apply_fixed_name(json, name, true, &draft->tenant, problem);
-	if (strcmp(name, "url") == 0)
-		return apply_url(json, draft, problem);
-	if (strcmp(name, "types") == 0)
-		return apply_types(json, draft, room, problem);
-	if (strcmp(name, "description") == 0)
-		return apply_description(json, draft, problem);
-	if (strcmp(name, "headers") == 0)
-		return apply_headers(json, draft, room, problem);
-	if (strcmp(name, "retry_schedule_s") == 0)
-		return apply_waits(json, draft, room, problem);
-	if (strcmp(name, "max_age_s") == 0)
-		return apply_number(json, name, 1, 315360000, &draft->max_age_s, problem);
-	if (strcmp(name, "rate_per_s") == 0)
-		return apply_rate(json, draft, problem);
-	if (strcmp(name, "allow_private") == 0)
-		return apply_networks(json, draft, room, problem);
-	if (strcmp(name, "ca") == 0)
-		return apply_ca(json, draft, problem);
-	if (strcmp(name, "allow_http") == 0) {
-		draft->allow_http = json_is_true(json);
-		return json_is_boolean(json) || json_is_null(json)
-			? 0
-			: invalid(problem, name, "true or false");
+static int apply_tenant(const struct member *member, const json_t *json, struct application *a)
+{
+	if (!json_is_string(json) ||
+		(json_string_length(json) &&
+			!name_is_valid(json_string_value(json), json_string_length(json))))
+		return invalid(a->problem, member->name, name_rule);
+	return apply_fixed_name(member->name, json, &a->draft->tenant, a->problem);
+}
+
+/* Its routes read it themselves. */
+static int apply_secret(const struct member *member, const json_t *json, struct application *a)
+{
+	(void)member;
+	(void)json;
+	(void)a;
+	return 0;
+}
+
+#define AT(member) offsetof(struct endpoint, member)
+
+static const struct member members[] = {
+	{"name", apply_name},
+	{"tenant", apply_tenant},
+	{"url", apply_url},
+	{"types", apply_types},
+	{"description", apply_description},
+	{"headers", apply_headers},
+	{"retry_schedule_s", apply_waits},
+	{"max_age_s", apply_i64, AT(max_age_s), 1, 315360000},
+	{"timeout_s", apply_u32, AT(timeout_s), 1, 60},
+	{"max_in_flight", apply_u32, AT(max_in_flight), 1, 256},
+	{"rate_per_s", apply_rate},
+	{"burst", apply_u32, AT(burst), 1, 1000},
+	{"allow_http", apply_allow_http},
+	{"allow_private", apply_networks},
+	{"ca", apply_ca},
+	{"secret", apply_secret},
+};
+
+static int apply_member(const char *name, const json_t *json, struct application *a)
+{
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+		if (strcmp(members[i].name, name) == 0)
+			return members[i].apply(&members[i], json, a);
 	}
-	if (strcmp(name, "timeout_s") == 0) {
-		r = apply_number(json, name, 1, 60, &number, problem);
-		draft->timeout_s = r ? 0 : (uint32_t)number;
-		return r;
-	}
-	if (strcmp(name, "max_in_flight") == 0) {
-		r = apply_number(json, name, 1, 256, &number, problem);
-		draft->max_in_flight = r ? 0 : (uint32_t)number;
-		return r;
-	}
-	if (strcmp(name, "burst") == 0) {
-		r = apply_number(json, name, 1, 1000, &number, problem);
-		draft->burst = r ? 0 : (uint32_t)number;
-		return r;
-	}
-	return 0; /* the secret, which its routes read */
+	return problem_set(a->problem, PROBLEM_INVALID, name,
+		"unknown member; expected some of name, tenant, url, types, description, headers, retry_schedule_s, "
+		"max_age_s, timeout_s, max_in_flight, rate_per_s, burst, allow_http, allow_private, ca, secret");
 }
 
 /* Does the request ask for more than the socket may give? Sending back what is set already does
@@ -424,13 +455,14 @@ int endpoint_json_apply(const json_t *json, bool is_admin, const struct config *
 	struct endpoint before = *draft;
 	bool changes_url = json_object_get(json, "url") || json_object_get(json, "allow_http") ||
 		json_object_get(json, "allow_private");
+	struct application application = {draft, room, problem};
 	const char *name;
 	json_t *value;
-	int r = json_check_members(json, writable, problem);
+	int r = 0;
 
 	json_object_foreach ((json_t *)json, name, value) {
 		if (r == 0)
-			r = apply_member(name, value, draft, room, problem);
+			r = apply_member(name, value, &application);
 	}
 	if (r == 0 && !draft->url)
 		r = problem_set(
