@@ -345,6 +345,8 @@ static int unknown_key(const char *section, const char *name, struct problem *pr
 	return -EINVAL;
 }
 
+static const char syntax[] = "expected \"[section]\", \"key = value\" in one, or a comment behind # or ;";
+
 struct reading {
 	struct config *config;
 	struct problem *problem;
@@ -358,6 +360,10 @@ static int on_key(void *user, const char *section, const char *name, const char 
 
 	if (r->problem->code)
 		return 0;
+	if (!*section) { /* none yet, or one that is not closed */
+		problem_set(r->problem, PROBLEM_INVALID, NULL, "%s", syntax);
+		return 0;
+	}
 	for (size_t i = 0; i < N_KEYS; i++) {
 		if (strcmp(keys[i].section, section) != 0 || strcmp(keys[i].name, name) != 0)
 			continue;
@@ -463,8 +469,7 @@ int config_read(struct config *config, const char *path, struct problem *problem
 
 		if (line != 0) {
 			if (!problem->code)
-				problem_set(problem, PROBLEM_INVALID, NULL,
-					"expected \"[section]\", \"key = value\", or a comment behind # or ;");
+				problem_set(problem, PROBLEM_INVALID, NULL, "%s", syntax);
 			problem->line = line > 0 ? (unsigned)line : 0;
 			r = -EINVAL;
 		}

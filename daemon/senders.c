@@ -425,7 +425,7 @@ unsigned senders_running(const struct senders *s)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < s->options.count; i++)
-		n += s->places[i] && s->places[i]->ready;
+		n += s->places[i] != NULL;
 	return n;
 }
 

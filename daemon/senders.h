@@ -53,7 +53,7 @@ void senders_configure(struct senders *senders, const struct sender_config *conf
 /* How many more attempts fit. */
 unsigned senders_free_slots(const struct senders *senders);
 unsigned senders_in_flight(const struct senders *senders);
-unsigned senders_running(const struct senders *senders); /* of the current generation, ready */
+unsigned senders_running(const struct senders *senders); /* of the current generation */
 uint64_t senders_restarts(const struct senders *senders);
 
 /*

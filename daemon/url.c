@@ -45,6 +45,10 @@ static int parse_host(char *host, struct url *url, const char **expected)
 {
 	size_t len = strlen(host);
 
+	for (char *c = host; *c; c++) {
+		if (*c >= 'A' && *c <= 'Z')
+			*c = (char)(*c - 'A' + 'a');
+	}
 	if (host[0] == '[') {
 		*expected = "an IPv6 address without zone between the brackets";
 		if (len < 3 || host[len - 1] != ']')
@@ -55,10 +59,6 @@ static int parse_host(char *host, struct url *url, const char **expected)
 		url->literal.family = 6;
 		memcpy(url->host, host + 1, len - 1);
 		return 0;
-	}
-	for (char *c = host; *c; c++) {
-		if (*c >= 'A' && *c <= 'Z')
-			*c = (char)(*c - 'A' + 'a');
 	}
 	if (len > 1 && host[len - 1] == '.')
 		host[--len] = '\0';
@@ -157,7 +157,7 @@ bool url_host_is_internal(const struct url *url)
 	if (!strchr(url->host, '.'))
 		return true;
 	for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
-		if (ends_with(url->host, endings[i]))
+		if (ends_with(url->host, endings[i]) || strcmp(url->host, endings[i] + 1) == 0)
 			return true;
 	}
 	return false;

@@ -44,7 +44,7 @@ struct request {
 	struct MHD_Connection *mhd;
 	const struct route *route;
 	char *target; /* as it came, cut into strings and decoded in place */
-	char *path;   /* in it */
+	char *path; /* in it */
 	const char *path_parameters[PATH_PARAMETERS_MAX];
 	struct query_parameter query[QUERY_MAX];
 	unsigned n_query;
@@ -52,6 +52,8 @@ struct request {
 	char *body; /* NULL for none; a NUL stands behind */
 	size_t body_len, body_size, body_limit;
 	bool body_too_large;
+	bool discards; /* the head was refused, for this reason; the body is thrown away */
+	struct problem refusal;
 	json_t *json; /* of BODY_JSON and BODY_OPTIONAL_JSON: an object; NULL for no body */
 
 	enum { REQUEST_NEW, REQUEST_READING, REQUEST_WORKING, REQUEST_ANSWERED } state;

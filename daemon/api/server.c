@@ -33,6 +33,7 @@
 #define REFUSED_MAX 16 /* connections of a user beyond the limit that still get an answer */
 #define SMALL_BODY_MAX 1048576
 #define BODIES_MAX ((size_t)96 << 20)
+#define DISCARD_MAX ((uint64_t)16 << 20) /* of the body of a request that is refused */
 
 /* How many connections a user has. */
 struct user {
@@ -277,6 +278,7 @@ void answer_problem(struct request *rq, const struct problem *given)
 struct head {
 	unsigned n_lengths, n_codings, n_hosts;
 	bool chunked, bad_name, bad_value, bad_length;
+	bool old; /* HTTP/1.0, which knows no Host */
 	uint64_t length;
 };
 
@@ -332,8 +334,8 @@ static int check_head(const struct head *head, struct problem *problem)
 	if (head->bad_name || head->bad_value)
 		return problem_set(problem, PROBLEM_MALFORMED, NULL,
 			"a header is not of the form \"name: value\" on one line");
-	if (head->n_hosts > 1)
-		return problem_set(problem, PROBLEM_MALFORMED, "Host", "given more than once");
+	if (head->n_hosts != 1 && !head->old)
+		return problem_set(problem, PROBLEM_MALFORMED, "Host", "expected once");
 	if (head->n_lengths > 1 || head->bad_length)
 		return problem_set(problem, PROBLEM_MALFORMED, "Content-Length",
 			"expected one decimal number");
@@ -380,9 +382,9 @@ static int check_body_head(struct request *rq, const struct head *head, struct p
 	return 0;
 }
 
-static int begin(struct request *rq, const char *method, struct problem *problem)
+static int check(
+	struct request *rq, const struct head *head, const char *method, struct problem *problem)
 {
-	struct head head = {0};
 	int r;
 
 	if (rq->connection->refused)
@@ -394,13 +396,31 @@ static int begin(struct request *rq, const char *method, struct problem *problem
 		return problem_set(problem, PROBLEM_STOPPING, NULL, "hookd is stopping: try again");
 	if (!rq->target)
 		return problem_set(problem, PROBLEM_BUSY, NULL, "out of memory: try again");
-	MHD_get_connection_values(rq->mhd, MHD_HEADER_KIND, on_field, &head);
-	r = check_head(&head, problem);
+	r = check_head(head, problem);
 	if (r == 0)
 		r = request_parse_target(rq, problem);
 	if (r == 0)
 		r = request_route(rq, method, problem);
-	return r ? r : check_body_head(rq, &head, problem);
+	return r ? r : check_body_head(rq, head, problem);
+}
+
+/*
+ * The head is there. A request that is refused by its head alone is answered when its body has come
+ * and was thrown away: many clients write all of it before they read, and would only see a broken
+ * connection. Returns false when it is answered at once: the framing cannot be trusted, the body is
+ * huge, or the client waits for our word.
+ */
+static bool begin(struct request *rq, const char *method, const char *version)
+{
+	struct head head = {.old = strcmp(version, MHD_HTTP_VERSION_1_0) == 0};
+	struct problem unused;
+
+	MHD_get_connection_values(rq->mhd, MHD_HEADER_KIND, on_field, &head);
+	if (check(rq, &head, method, &rq->refusal) == 0)
+		return true;
+	rq->discards = true;
+	return (head.length || head.n_codings) && check_head(&head, &unused) == 0 &&
+		head.length <= DISCARD_MAX && !request_header(rq, MHD_HTTP_HEADER_EXPECT);
 }
 
 /* ---- The body ---- */
@@ -409,7 +429,7 @@ static void take_body(struct request *rq, const char *bytes, size_t len)
 {
 	struct api *api = rq->api;
 
-	if (rq->body_too_large)
+	if (rq->body_too_large || rq->discards)
 		return;
 	if (rq->body_len + len + 1 > rq->body_size) {
 		size_t size = 2 * rq->body_size + len + 1024;
@@ -468,6 +488,10 @@ static void work(struct request *rq)
 
 	rq->state = REQUEST_WORKING;
 	event_del(rq->connection->deadline);
+	if (rq->discards) {
+		answer_problem(rq, &rq->refusal);
+		return;
+	}
 	if (rq->body_too_large)
 		r = problem_set(&problem, PROBLEM_TOO_LARGE, NULL,
 			"the body has more than %zu bytes", rq->body_limit);
@@ -503,20 +527,16 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *mhd, const 
 
 	(void)user;
 	(void)url;
-	(void)version;
 	if (!rq)
 		return MHD_NO;
 	rq->mhd = mhd;
 	switch (rq->state) {
-	case REQUEST_NEW: {
-		struct problem problem;
-
+	case REQUEST_NEW:
 		rq->state = REQUEST_READING;
-		if (begin(rq, method, &problem) == 0)
+		if (begin(rq, method, version))
 			return MHD_YES;
-		answer_problem(rq, &problem);
+		answer_problem(rq, &rq->refusal);
 		return queue(rq);
-	}
 	case REQUEST_READING:
 		if (*n_bytes) {
 			take_body(rq, bytes, *n_bytes);

@@ -177,6 +177,20 @@ static void move_index_row(struct commit *c, enum table table, bool had, const s
 		row_put(&c->t, table, new, "", 0);
 }
 
+/* A delivery that is pending may be claimed, from its time on: because it is due at another time
+ * now, or because it was claimed and is not any more. */
+static void note_due(struct commit *c, const struct delivery *d)
+{
+	struct met *met;
+
+	if (d->state != DELIVERY_PENDING)
+		return;
+	met = meet(c, d->endpoint);
+	met->changed = true;
+	if (d->due_ms < met->touched.earliest_due_ms)
+		met->touched.earliest_due_ms = d->due_ms;
+}
+
 /* From what it was to what it is: before NULL for a new delivery, after NULL for one that goes. */
 static void rewrite_delivery(
 	struct commit *c, const struct delivery *before, const struct delivery *after)
@@ -201,12 +215,8 @@ static void rewrite_delivery(
 		tally_delivery(c, before, false);
 	if (after)
 		tally_delivery(c, after, true);
-	if (after && new.due && (!old.due || before->due_ms != after->due_ms)) {
-		struct touched *touched = &meet(c, after->endpoint)->touched;
-
-		if (after->due_ms < touched->earliest_due_ms)
-			touched->earliest_due_ms = after->due_ms;
-	}
+	if (after && (!old.due || before->due_ms != after->due_ms))
+		note_due(c, after);
 }
 
 /* ---- When events end ---- */
@@ -327,6 +337,7 @@ static void apply_outcome(struct commit *c, struct outcome_op *op)
 	after = before;
 	if (delivery_apply_outcome(&after, o, c->batch->now_ms) == DELIVERY_UNCHANGED) {
 		op->after = after;
+		note_due(c, &after);
 		return;
 	}
 	if (o->attempt.number) {
@@ -338,6 +349,7 @@ static void apply_outcome(struct commit *c, struct outcome_op *op)
 	rewrite_delivery(c, &before, &after);
 	if (!is_owed(after.state))
 		mark_ended(c, &o->event);
+	note_due(c, &after);
 	op->after = after;
 }
 
