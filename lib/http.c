@@ -1,27 +1,26 @@
 #include "http.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/un.h>
-#include <unistd.h>
+#include <time.h>
 
 #include <curl/curl.h>
 
 /* hookd's own answers end far below this; what is longer does not come from hookd. */
 #define ANSWER_MAX ((size_t)256 << 20)
+#define CONNECT_PAUSE_MS 20
 
 struct http_client {
 	CURL *curl;
 	struct sockaddr_un address;
-	unsigned timeout_ms;
-	int connect_error; /* negative errno of the last connect, 0: none failed */
+	int socket_error; /* errno of socket(2); 0: it did not fail */
 	char problem[256];
 };
 
@@ -32,45 +31,15 @@ static void start_curl(void)
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
-/*
- * Connects blocking: on a Unix socket whose backlog is full a blocking connect waits for its turn,
- * where curl's own non-blocking one would fail at once.
- */
-static int connect_socket(struct http_client *client)
-{
-	struct timeval limit = {client->timeout_ms / 1000, (client->timeout_ms % 1000) * 1000};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
-		connect(fd, (struct sockaddr *)&client->address, sizeof(client->address)) < 0 ||
-		fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
-		int error = errno == EAGAIN || errno == EINPROGRESS ? ETIMEDOUT : errno;
-
-		close(fd);
-		return -error;
-	}
-	return fd;
-}
-
+/* As curl would, but close-on-exec. */
 static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	struct http_client *client = user;
-	int fd = connect_socket(client);
+	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 
 	(void)purpose;
-	(void)address;
-	client->connect_error = fd < 0 ? fd : 0;
+	client->socket_error = fd < 0 ? errno : 0;
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
-}
-
-static int on_socket_options(void *user, curl_socket_t fd, curlsocktype purpose)
-{
-	(void)user;
-	(void)fd;
-	(void)purpose;
-	return CURL_SOCKOPT_ALREADY_CONNECTED;
 }
 
 static size_t on_body(char *bytes, size_t size, size_t n, void *user)
@@ -168,7 +137,7 @@ static struct curl_slist *make_headers(const struct http_request *request)
 /* All options are strings, numbers and pointers that cannot fail but for memory: one check at the
  * end. */
 static bool prepare(struct http_client *client, const struct http_request *request,
-	struct curl_slist *headers, struct http_answer *answer)
+	struct curl_slist *headers, unsigned timeout_ms, struct http_answer *answer)
 {
 	CURL *curl = client->curl;
 	char url[4096];
@@ -182,13 +151,13 @@ static bool prepare(struct http_client *client, const struct http_request *reque
 	SET(CURLOPT_UNIX_SOCKET_PATH, client->address.sun_path);
 	SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, client);
-	SET(CURLOPT_SOCKOPTFUNCTION, on_socket_options);
+	SET(CURLOPT_PATH_AS_IS, 1L); /* a name of ".." must not lead to another route */
 	SET(CURLOPT_PROTOCOLS_STR, "http");
 	SET(CURLOPT_PROXY, "");
 	SET(CURLOPT_NOPROXY, "*");
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	SET(CURLOPT_NOSIGNAL, 1L);
-	SET(CURLOPT_TIMEOUT_MS, (long)client->timeout_ms);
+	SET(CURLOPT_TIMEOUT_MS, (long)timeout_ms);
 	SET(CURLOPT_HTTPHEADER, headers);
 	SET(CURLOPT_WRITEFUNCTION, on_body);
 	SET(CURLOPT_WRITEDATA, answer);
@@ -203,15 +172,58 @@ static bool prepare(struct http_client *client, const struct http_request *reque
 	return failed == CURLE_OK;
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Why there is no connection: an errno; 0: there was one. */
+static int connect_error(const struct http_client *client, CURLcode code)
+{
+	long error = 0;
+
+	if (code != CURLE_COULDNT_CONNECT)
+		return 0;
+	if (client->socket_error)
+		return client->socket_error;
+	curl_easy_getinfo(client->curl, CURLINFO_OS_ERRNO, &error);
+	return error ? (int)error : EAGAIN;
+}
+
+/*
+ * libcurl connects without waiting, and a Unix socket whose backlog is full then says EAGAIN at
+ * once: hookd is busy accepting. It is tried again as long as there is time.
+ */
+static CURLcode perform(struct http_client *client, unsigned timeout_ms)
+{
+	int64_t deadline_ms = now_ms() + timeout_ms, left_ms = timeout_ms;
+	CURLcode code = curl_easy_perform(client->curl);
+
+	while (connect_error(client, code) == EAGAIN && left_ms > CONNECT_PAUSE_MS) {
+		nanosleep(&(struct timespec){.tv_nsec = CONNECT_PAUSE_MS * 1000000}, NULL);
+		left_ms = deadline_ms - now_ms();
+		if (left_ms < 1)
+			break;
+		curl_easy_setopt(client->curl, CURLOPT_TIMEOUT_MS, (long)left_ms);
+		code = curl_easy_perform(client->curl);
+	}
+	return code;
+}
+
 static int explain_failure(struct http_client *client, CURLcode code)
 {
+	int error = connect_error(client, code);
 	long sent = 0;
 
 	curl_easy_getinfo(client->curl, CURLINFO_REQUEST_SIZE, &sent);
-	if (sent == 0 && client->connect_error) {
+	if (error) {
+		error = error == EAGAIN ? ETIMEDOUT : error;
 		snprintf(client->problem, sizeof(client->problem), "%s: %s",
-			client->address.sun_path, strerror(-client->connect_error));
-		return client->connect_error;
+			client->address.sun_path, strerror(error));
+		return -error;
 	}
 	if (!client->problem[0])
 		snprintf(client->problem, sizeof(client->problem), "%s", curl_easy_strerror(code));
@@ -230,14 +242,12 @@ int http_exchange(struct http_client *client, const struct http_request *request
 
 	*answer = (struct http_answer){0};
 	client->problem[0] = '\0';
-	client->connect_error = 0;
-	client->timeout_ms = timeout_ms;
-	if (!headers || !prepare(client, request, headers, answer)) {
+	if (!headers || !prepare(client, request, headers, timeout_ms, answer)) {
 		curl_slist_free_all(headers);
 		snprintf(client->problem, sizeof(client->problem), "out of memory");
 		return -ENOMEM;
 	}
-	code = curl_easy_perform(client->curl);
+	code = perform(client, timeout_ms);
 	curl_slist_free_all(headers);
 	if (code != CURLE_OK) {
 		http_answer_clear(answer);

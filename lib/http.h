@@ -1,6 +1,6 @@
 /*
- * One HTTP exchange after another with hookd, over its Unix socket. libcurl speaks HTTP; connecting
- * is done here, so that a socket that is missing, forbidden or busy is told apart.
+ * One HTTP exchange after another with hookd, over its Unix socket. A socket that is missing,
+ * forbidden or not served is told apart; one whose backlog is full is waited for.
  *
  * Internal to libhookd and hookctl. A client serves one thread at a time and keeps its connection.
  */
