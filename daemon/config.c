@@ -345,7 +345,8 @@ static int unknown_key(const char *section, const char *name, struct problem *pr
 	return -EINVAL;
 }
 
-static const char syntax[] = "expected \"[section]\", \"key = value\" in one, or a comment behind # or ;";
+static const char syntax[] =
+	"expected \"[section]\", \"key = value\" in one, or a comment behind # or ;";
 
 struct reading {
 	struct config *config;
@@ -379,6 +380,16 @@ static int on_key(void *user, const char *section, const char *name, const char 
 	}
 	unknown_key(section, name, r->problem);
 	return 0;
+}
+
+/* For a first pass, which finds lines that inih does not understand. */
+static int on_any_key(void *user, const char *section, const char *name, const char *value)
+{
+	(void)user;
+	(void)section;
+	(void)name;
+	(void)value;
+	return 1;
 }
 
 void config_default(struct config *config)
@@ -465,8 +476,11 @@ int config_read(struct config *config, const char *path, struct problem *problem
 	if (r == 0)
 		r = check_lines(text, problem);
 	if (r == 0) {
-		int line = ini_parse_string(text, on_key, &reading);
+		/* The two kinds of mistakes apart: inih tells the first line alone, of either. */
+		int line = ini_parse_string(text, on_any_key, NULL);
 
+		if (line == 0)
+			line = ini_parse_string(text, on_key, &reading);
 		if (line != 0) {
 			if (!problem->code)
 				problem_set(problem, PROBLEM_INVALID, NULL, "%s", syntax);
@@ -529,6 +543,16 @@ static void print_ports(const struct config_ports *ports, FILE *file)
 	}
 }
 
+/* The shortest that reads back to the same. */
+static void format_rate(double rate, char *text, size_t size)
+{
+	int digits = 6;
+
+	do
+		snprintf(text, size, "%.*g", digits, rate);
+	while (strtod(text, NULL) != rate && digits++ < 17);
+}
+
 static void print_value(const struct key *key, const void *at, FILE *file)
 {
 	const struct retry_schedule *schedule = at;
@@ -548,7 +572,7 @@ static void print_value(const struct key *key, const void *at, FILE *file)
 		snprintf(text, sizeof(text), "%s", *(const bool *)at ? "yes" : "no");
 		break;
 	case K_RATE:
-		snprintf(text, sizeof(text), "%.10g", *(const double *)at);
+		format_rate(*(const double *)at, text, sizeof(text));
 		break;
 	case K_SCHEDULE:
 		retry_schedule_format(schedule->waits_s, schedule->n, text, sizeof(text));

@@ -57,19 +57,24 @@ static int find_name(const char *const *names, int n, const char *text)
 	return -EINVAL;
 }
 
+static const char *name_at(const char *const *names, unsigned n, unsigned at)
+{
+	return at < n ? names[at] : NULL;
+}
+
 const char *delivery_state_name(enum delivery_state state)
 {
-	return state_names[state];
+	return name_at(state_names, N_DELIVERY_STATES, state);
 }
 
 const char *dead_reason_name(enum dead_reason reason)
 {
-	return reason_names[reason];
+	return name_at(reason_names, N_DEAD_REASONS, reason);
 }
 
 const char *attempt_result_name(enum attempt_result result)
 {
-	return result_names[result];
+	return name_at(result_names, N_ATTEMPT_RESULTS, result);
 }
 
 int delivery_state_parse(const char *text)

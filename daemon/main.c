@@ -270,10 +270,7 @@ static void on_committed(void *user, unsigned n_requests, int64_t commit_us)
 
 static void on_early(void *user, unsigned n_events)
 {
-	(void)user;
-	log_line(LOG_LEVEL_NOTICE, LOG_STORE, NULL,
-		"%u delivered events were forgotten before their time: above 80 %% of the store's budget new events come first",
-		n_events);
+	reports_early(((struct hookd *)user)->reports, n_events);
 }
 
 static void on_broken(void *user, const char *why)

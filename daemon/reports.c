@@ -11,7 +11,7 @@
 
 #define STILL_FAILING_MS (5 * 60 * 1000)
 #define DEAD_LINES_MAX 10
-#define DEAD_WINDOW_S 60
+#define WINDOW_S 60
 
 /* What was said of an endpoint lately. */
 struct said {
@@ -26,6 +26,8 @@ struct reports {
 	struct event_base *base;
 	struct clock *clock;
 	void *said; /* tsearch tree */
+	unsigned n_early; /* events forgotten and not told yet */
+	struct event *early; /* pending for a minute after each line */
 };
 
 static int compare(const void *a, const void *b)
@@ -80,6 +82,8 @@ void reports_free(struct reports *r)
 	if (!r)
 		return;
 	tdestroy(r->said, free_said);
+	if (r->early)
+		event_free(r->early);
 	free(r);
 }
 
@@ -182,7 +186,7 @@ static void on_dead_window(evutil_socket_t fd, short what, void *user)
 
 static bool may_tell(struct reports *r, struct said *said)
 {
-	struct timeval minute = {DEAD_WINDOW_S, 0};
+	struct timeval minute = {WINDOW_S, 0};
 
 	if (!said->dead_window)
 		said->dead_window = evtimer_new(r->base, on_dead_window, said);
@@ -221,4 +225,35 @@ void reports_dead(struct reports *r, const struct slot *slot, const struct deliv
 			slot->settings->name, type,
 			d->reason == DEAD_TOO_OLD ? "too old after " : "", d->attempts, age,
 			(int)message_len, message);
+}
+
+static void say_early(struct reports *r)
+{
+	struct timeval minute = {WINDOW_S, 0};
+
+	log_line(LOG_LEVEL_NOTICE, LOG_STORE, NULL,
+		"%u delivered events were forgotten before their time: above 80 %% of the store's budget new events come first",
+		r->n_early);
+	r->n_early = 0;
+	if (r->early)
+		event_add(r->early, &minute);
+}
+
+static void on_early_window(evutil_socket_t fd, short what, void *user)
+{
+	struct reports *r = user;
+
+	(void)fd;
+	(void)what;
+	if (r->n_early)
+		say_early(r);
+}
+
+void reports_early(struct reports *r, unsigned n_events)
+{
+	r->n_early += n_events;
+	if (!r->early)
+		r->early = evtimer_new(r->base, on_early_window, r);
+	if (!r->early || !event_pending(r->early, EV_TIMEOUT, NULL))
+		say_early(r);
 }

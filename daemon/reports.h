@@ -27,4 +27,7 @@ void reports_health(struct reports *reports, const struct slot *slot, const stru
 void reports_dead(struct reports *reports, const struct slot *slot, const struct delivery *delivery,
 	const char *type, const char *message, size_t message_len);
 
+/* Delivered events were forgotten before their time. */
+void reports_early(struct reports *reports, unsigned n_events);
+
 void reports_forget(struct reports *reports, const struct slot *slot);

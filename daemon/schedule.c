@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#define DOUBTFUL_SHARE 4 /* of all slots one in so many */
+
 /* A place in a ring with a head of its own. */
 struct link {
 	struct link *next, *previous;
@@ -11,11 +13,12 @@ struct link {
 struct lane {
 	struct link link; /* in the ring of those who may send, or the queue of those who want a
 			     claim */
-	enum { NOWHERE, SENDING, HUNGRY } place;
+	enum { NOWHERE, SENDING, DOUBTFUL, HUNGRY } place;
 	struct slot *slot;
 	struct claimed *ready, **last_ready;
 	unsigned n_ready, in_flight;
 	unsigned window;
+	bool doubtful; /* did not answer the last time */
 	bool claiming; /* a claim is under way */
 	bool stale; /* what that claim brings is out of date */
 	bool recheck; /* when it is answered, another one is needed */
@@ -30,7 +33,8 @@ struct lane {
 struct schedule {
 	struct schedule_options options;
 	bool paused;
-	struct link sending, hungry;
+	struct link sending, doubtful, hungry;
+	unsigned n_in_flight, n_doubtful_in_flight;
 	struct lane **heap; /* by wake_ms */
 	size_t n_heap, heap_size;
 	unsigned n_ready;
@@ -159,7 +163,8 @@ static struct lane *lane_of(struct schedule *s, struct slot *slot, int64_t now_m
 	lane->slot = slot;
 	lane->last_ready = &lane->ready;
 	lane->due_ms = lane->wake_ms = INT64_MAX;
-	lane->window = UINT32_MAX;
+	lane->doubtful = slot->health == HEALTH_FAILING && slot->last.http_status == 0;
+	lane->window = lane->doubtful || slot->health == HEALTH_UNTRIED ? 1 : UINT32_MAX;
 	lane->tokens = limits_of(s, lane).burst;
 	lane->tokens_ms = now_ms;
 	return lane;
@@ -209,6 +214,8 @@ static void enlist(struct schedule *s, struct lane *lane, int place)
 	lane->place = place;
 	if (place == SENDING)
 		list_append(&s->sending, &lane->link);
+	else if (place == DOUBTFUL)
+		list_append(&s->doubtful, &lane->link);
 	else if (place == HUNGRY)
 		list_append(&s->hungry, &lane->link);
 }
@@ -239,8 +246,19 @@ static void ask_again(struct lane *lane)
 	lane->recheck = lane->claiming;
 }
 
+static void set_doubtful(struct schedule *s, struct lane *lane, bool doubtful)
+{
+	if (doubtful && !lane->doubtful)
+		s->n_doubtful_in_flight += lane->in_flight;
+	if (!doubtful && lane->doubtful)
+		s->n_doubtful_in_flight -= lane->in_flight;
+	lane->doubtful = doubtful;
+}
+
 static void free_lane(struct schedule *s, struct lane *lane)
 {
+	set_doubtful(s, lane, false);
+	s->n_in_flight -= lane->in_flight;
 	enlist(s, lane, NOWHERE);
 	set_wake(s, lane, INT64_MAX);
 	lane->slot->lane = NULL;
@@ -280,7 +298,7 @@ static void place(struct schedule *s, struct lane *lane, int64_t now_ms)
 		if (lane->n_ready && !rate_allows)
 			wake_ms = tokens_at(lane, &limits, 1, now_ms);
 		else if (lane->n_ready && lane->in_flight < window_of(lane, &limits))
-			where = SENDING;
+			where = lane->doubtful ? DOUBTFUL : SENDING;
 		if (!lane->claiming && lane->due_ms > now_ms && lane->due_ms < wake_ms)
 			wake_ms = lane->due_ms;
 		if (where == NOWHERE && !lane->claiming && lane->due_ms <= now_ms &&
@@ -303,6 +321,7 @@ struct schedule *schedule_new(const struct schedule_options *options)
 		return NULL;
 	s->options = *options;
 	list_init(&s->sending);
+	list_init(&s->doubtful);
 	list_init(&s->hungry);
 	return s;
 }
@@ -431,48 +450,73 @@ void schedule_claimed(struct schedule *s, struct slot *slot, struct claimed *lis
 	place(s, lane, now_ms);
 }
 
-struct claimed *schedule_next(struct schedule *s, unsigned free_slots, int64_t now_ms)
+static struct claimed *send_from(struct schedule *s, struct lane *lane, int64_t now_ms)
+{
+	struct claimed *claimed = lane->ready;
+
+	lane->ready = claimed->next;
+	if (!lane->ready)
+		lane->last_ready = &lane->ready;
+	claimed->next = NULL;
+	lane->n_ready--;
+	s->n_ready--;
+	s->ready_bytes -= payload_bytes(claimed);
+	lane->in_flight++;
+	s->n_in_flight++;
+	s->n_doubtful_in_flight += lane->doubtful;
+	if (limits_of(s, lane).rate_per_s > 0)
+		lane->tokens -= 1;
+	place(s, lane, now_ms);
+	return claimed;
+}
+
+/* The next lane of a ring in its turn; NULL when all have as many in flight as there are slots
+ * left. */
+static struct lane *take_turn(struct link *ring, unsigned free_slots)
 {
 	struct link *first = NULL;
 
-	while (free_slots > 0 && s->sending.next != &s->sending && s->sending.next != first) {
-		struct lane *lane = lane_at(s->sending.next);
-		struct claimed *claimed;
+	while (ring->next != ring && ring->next != first) {
+		struct lane *lane = lane_at(ring->next);
 
 		list_remove(&lane->link);
-		list_append(&s->sending, &lane->link); /* its next turn comes after all others' */
-		if (lane->in_flight && lane->in_flight >= free_slots) {
-			if (!first)
-				first = &lane->link;
-			continue;
-		}
-		claimed = lane->ready;
-		lane->ready = claimed->next;
-		if (!lane->ready)
-			lane->last_ready = &lane->ready;
-		claimed->next = NULL;
-		lane->n_ready--;
-		s->n_ready--;
-		s->ready_bytes -= payload_bytes(claimed);
-		lane->in_flight++;
-		if (limits_of(s, lane).rate_per_s > 0)
-			lane->tokens -= 1;
-		place(s, lane, now_ms);
-		return claimed;
+		list_append(ring, &lane->link); /* its next turn comes after all others' */
+		if (!lane->in_flight || lane->in_flight < free_slots)
+			return lane;
+		if (!first)
+			first = &lane->link;
 	}
 	return NULL;
 }
 
-static void adapt_window(struct lane *lane, enum attempt_effect effect, unsigned limit)
+struct claimed *schedule_next(struct schedule *s, unsigned free_slots, int64_t now_ms)
+{
+	unsigned doubtful_slots = (s->n_in_flight + free_slots) / DOUBTFUL_SHARE;
+	struct lane *lane = NULL;
+
+	if (free_slots == 0)
+		return NULL;
+	if (s->n_doubtful_in_flight < (doubtful_slots ? doubtful_slots : 1))
+		lane = take_turn(&s->doubtful, free_slots);
+	if (!lane)
+		lane = take_turn(&s->sending, free_slots);
+	return lane ? send_from(s, lane, now_ms) : NULL;
+}
+
+static void learn(struct schedule *s, struct lane *lane, enum attempt_effect effect, unsigned limit)
 {
 	switch (effect) {
 	case EFFECT_SUCCESS:
+		set_doubtful(s, lane, false);
 		lane->window = lane->window < limit / 2 + 1 ? 2 * lane->window : UINT32_MAX;
 		break;
+	case EFFECT_ANSWERED:
+		set_doubtful(s, lane, false);
+		break;
 	case EFFECT_NO_ANSWER:
+		set_doubtful(s, lane, true);
 		lane->window = 1;
 		break;
-	case EFFECT_ANSWERED:
 	case EFFECT_NOT_MADE:
 		break;
 	}
@@ -484,8 +528,10 @@ void schedule_ended(struct schedule *s, struct slot *slot, enum attempt_effect e
 	struct lane *lane = slot->lane;
 
 	assert(lane && lane->in_flight);
+	s->n_in_flight--;
+	s->n_doubtful_in_flight -= lane->doubtful;
 	lane->in_flight--;
-	adapt_window(lane, effect, limits_of(s, lane).max_in_flight);
+	learn(s, lane, effect, limits_of(s, lane).max_in_flight);
 	if (not_before_ms > lane->not_before_ms)
 		lane->not_before_ms = not_before_ms;
 	if (effect == EFFECT_NO_ANSWER || lane->not_before_ms > now_ms)

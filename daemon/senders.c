@@ -15,11 +15,9 @@
 #include <event2/event.h>
 
 #include "channel.h"
-#include "clock.h"
 #include "log.h"
 
 #define CHANNEL_FD 3
-#define YOUNG_US 1000000
 #define DELAY_MS_MAX 60000
 #define END_MS_MAX 1000
 
@@ -32,7 +30,6 @@ struct sender {
 	bool ready, leaving, alone, reaped;
 	unsigned n_jobs;
 	struct sending_job *jobs;
-	int64_t started_us;
 };
 
 struct senders {
@@ -42,7 +39,7 @@ struct senders {
 	struct sender *all;
 	struct sender **places; /* the current generation; NULL: none there now */
 	struct event *child, *respawn;
-	int64_t delay_ms; /* before the next start, after one that died young */
+	int64_t delay_ms; /* before the next start, after one that did not begin to work */
 	uint64_t restarts;
 	unsigned in_flight;
 
@@ -148,6 +145,15 @@ static void arm_respawn(struct senders *s)
 	event_add(s->respawn, &delay);
 }
 
+/* A sender that had begun to work is replaced at once; one that cannot even begin, more and more
+ * rarely. */
+static void set_delay(struct senders *s, bool worked)
+{
+	s->delay_ms = worked ? 0 : s->delay_ms ? s->delay_ms * 2 : 1000;
+	if (s->delay_ms > DELAY_MS_MAX)
+		s->delay_ms = DELAY_MS_MAX;
+}
+
 static void drop_channel(struct sender *sender)
 {
 	channel_free(sender->channel);
@@ -167,12 +173,7 @@ static void bury(struct sender *sender, const char *why)
 		log_line(LOG_LEVEL_WARNING, LOG_SENDER, NULL,
 			"sender %d ended (%s); its %u attempts in flight are made again",
 			(int)sender->pid, why, sender->n_jobs);
-		if (clock_monotonic_us() - sender->started_us < YOUNG_US)
-			s->delay_ms = s->delay_ms ? s->delay_ms * 2 : 1000;
-		else
-			s->delay_ms = 0;
-		if (s->delay_ms > DELAY_MS_MAX)
-			s->delay_ms = DELAY_MS_MAX;
+		set_delay(s, sender->ready);
 	}
 	if (!sender->alone && s->places[sender->place] == sender) {
 		s->places[sender->place] = NULL;
@@ -341,14 +342,11 @@ static struct sender *start_sender(struct senders *s, bool alone)
 		log_line(LOG_LEVEL_ERROR, LOG_SENDER, NULL, "cannot start %s: %s; trying again",
 			s->options.path, strerror(-r));
 		free(sender);
-		s->delay_ms = s->delay_ms ? s->delay_ms * 2 : 1000;
-		if (s->delay_ms > DELAY_MS_MAX)
-			s->delay_ms = DELAY_MS_MAX;
+		set_delay(s, false);
 		return NULL;
 	}
 	sender->senders = s;
 	sender->alone = alone;
-	sender->started_us = clock_monotonic_us();
 	sender->next = s->all;
 	s->all = sender;
 	send_plain(sender, FRAME_CONFIG);

@@ -155,8 +155,8 @@ static void put_process(FILE *out, int64_t started_wall_ms)
 {
 	long size = 0, resident = 0;
 	FILE *statm = fopen("/proc/self/statm", "re");
-	struct rusage usage;
-	struct rlimit files;
+	struct rusage usage = {0};
+	struct rlimit files = {0};
 
 	if (statm) {
 		if (fscanf(statm, "%ld %ld", &size, &resident) != 2)

@@ -182,6 +182,7 @@ static enum resolver_result judge(const struct resolver *r, int status)
 	case ARES_ETIMEOUT:
 		return clock_monotonic_us() - r->alive_us < ALIVE_US ? NAME_FAILED : RESOLVER_DOWN;
 	case ARES_ECONNREFUSED:
+	case ARES_EREFUSED: /* us, not the name */
 	case ARES_ENOMEM:
 	case ARES_EFILE:
 		return RESOLVER_DOWN;
@@ -316,7 +317,9 @@ void resolver_cancel(struct resolver_query *query)
 int resolver_new(struct resolver **resolver, struct event_base *base, const char *servers)
 {
 	struct resolver *r = calloc(1, sizeof(*r));
-	struct ares_options options = {.flags = ARES_FLAG_NOSEARCH,
+	/* Without NOCHECKRESP c-ares makes "no server reachable" of a server's failure to answer
+	 * for one name. */
+	struct ares_options options = {.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOCHECKRESP,
 		.timeout = TRY_MS,
 		.tries = TRIES,
 		.lookups = (char *)"fb",

@@ -878,6 +878,28 @@ static void test_a_file_that_was_cut_short_is_refused(void **state)
 	assert_non_null(strstr(problem.detail, "cut short"));
 }
 
+static void test_a_file_of_a_newer_schema_is_refused(void **state)
+{
+	struct engine_options o = options();
+	struct engine file = {.lock_fd = -1}, *engine = open_lmdb();
+	struct engine_found found;
+	struct problem problem;
+	char path[128];
+	struct txn t;
+
+	(void)state;
+	engine_lmdb.close(engine, 1);
+	snprintf(path, sizeof(path), "%s/hookd.mdb", directory);
+	assert_int_equal(lmdb_open_file(&file, path, true, &o.limits, &problem), 0);
+	file.meta.schema = SCHEMA + 1;
+	assert_int_equal(lmdb_begin(&file, &t, true), ENGINE_OK);
+	lmdb_put_meta(&file, &t);
+	assert_int_equal(mdb_txn_commit(t.mdb), 0);
+	mdb_env_close(file.env);
+	assert_int_equal(engine_lmdb.open(&engine, &o, &found, &problem), -EIO);
+	assert_non_null(strstr(problem.detail, "written by a newer hookd"));
+}
+
 /* Changes one byte of every place where text stands in the data file. */
 static unsigned spoil(const char *text)
 {
@@ -1205,6 +1227,7 @@ int main(void)
 		ENGINE_TEST(test_a_second_hookd_on_the_same_directory_is_refused),
 		ENGINE_TEST(test_a_first_start_that_was_cut_short_is_made_anew),
 		ENGINE_TEST(test_a_file_that_was_cut_short_is_refused),
+		ENGINE_TEST(test_a_file_of_a_newer_schema_is_refused),
 		ENGINE_TEST(test_a_damaged_event_is_claimed_as_damaged_and_becomes_a_dead_letter),
 		ENGINE_TEST(test_the_check_finds_a_damaged_payload),
 		ENGINE_TEST(test_a_backup_opens_with_everything_and_sending_paused),

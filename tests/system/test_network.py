@@ -1,0 +1,304 @@
+"""Names, addresses and TLS: requests go only where they may, and only to whom they are meant for."""
+
+import os
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+
+import pytest
+
+from harness import closed_port, wait_until
+
+
+# ---- Certificates -----------------------------------------------------------------------------
+
+
+class Authority:
+    """A certificate authority of the tests' own."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.n = 0
+        self.key, self.certificate = self.path("ca.key"), self.path("ca.pem")
+        self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", self.key, "-out", self.certificate,
+                     "-days", "30", "-subj", "/CN=Test authority")
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def openssl(self, *arguments):
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+    def issue(self, names, days=30, selfsigned=False):
+        """A server context with a certificate for these names."""
+        self.n += 1
+        key, request, certificate = (self.path(f"{self.n}.{end}") for end in ("key", "csr", "pem"))
+        extension = self.path(f"{self.n}.ext")
+        with open(extension, "w") as file:
+            file.write("subjectAltName=" + ",".join(names))
+        self.openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", "/CN=test")
+        signing = ["-signkey", key] if selfsigned else ["-CA", self.certificate, "-CAkey", self.key, "-CAcreateserial"]
+        dates = ["-days", str(days)]
+        self.openssl("x509", "-req", "-in", request, *signing, "-out", certificate, "-extfile", extension, *dates)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        return context
+
+
+@pytest.fixture
+def authority(directory):
+    path = os.path.join(directory, "authority")
+    os.mkdir(path)
+    return Authority(path)
+
+
+def trust(authority):
+    return {"network": {"ca_file": authority.certificate, "allow_private": "127.0.0.0/8"}}
+
+
+def last_attempt(hookd, name, url, **members):
+    """What comes of one event to an endpoint at the url, without retries."""
+    hookd.admin.add_endpoint(name, url, types=[name], retry_schedule_s=[], **members)
+    event = hookd.submit.submit(name, 1)["id"]
+    return wait_until(lambda: hookd.manage.delivery(event, name)["last_attempt"], 20)
+
+
+def test_tls_is_verified_against_the_configured_authorities(make_hookd, authority, receive):
+    hookd = make_hookd(trust(authority), local=False)
+    receiver = receive(tls=authority.issue(["IP:127.0.0.1"]))
+    assert last_attempt(hookd, "good", receiver.url)["result"] == "ok"
+
+
+@pytest.mark.parametrize("names, days, selfsigned, words", [
+    (["IP:127.0.0.2"], 30, False, "no alternative certificate subject name matches"),
+    (["DNS:example.com"], 30, False, "no alternative certificate subject name matches"),
+    (["IP:127.0.0.1"], 30, True, "self-signed"),
+    (["IP:127.0.0.1"], 0, False, "expired"),
+])
+def test_a_certificate_that_does_not_fit_fails_with_its_reason(
+        make_hookd, authority, receive, names, days, selfsigned, words):
+    hookd = make_hookd(trust(authority), local=False)
+    receiver = receive(tls=authority.issue(names, days, selfsigned))
+    if days == 0:
+        time.sleep(1.2)
+    attempt = last_attempt(hookd, "bad", receiver.url)
+    assert attempt["result"] == "tls" and words in attempt["message"].replace("self signed", "self-signed")
+    assert attempt["http_status"] is None and receiver.requests == []
+
+
+def test_old_tls_is_refused(make_hookd, authority, receive):
+    context = authority.issue(["IP:127.0.0.1"])
+    context.minimum_version = ssl.TLSVersion.TLSv1
+    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    hookd = make_hookd(trust(authority), local=False)
+    assert last_attempt(hookd, "old", receive(tls=context).url)["result"] == "tls"
+
+
+def test_plain_http_behind_https_is_a_tls_failure(make_hookd, receive):
+    hookd = make_hookd()
+    receiver = receive()
+    attempt = last_attempt(hookd, "plain", receiver.url.replace("http:", "https:"))
+    assert attempt["result"] == "tls" and receiver.requests == []
+
+
+def test_an_endpoints_own_authority_is_used_for_it_alone(make_hookd, authority, receive):
+    hookd = make_hookd({"network": {"allow_private": "127.0.0.0/8"}}, local=False, start=False)
+    os.mkdir(os.path.join(hookd.directory, "ca"))
+    with open(authority.certificate) as source, open(os.path.join(hookd.directory, "ca", "partner.pem"), "w") as copy:
+        copy.write(source.read())
+    hookd.start()
+    receiver = receive(tls=authority.issue(["IP:127.0.0.1"]))
+    assert last_attempt(hookd, "partner", receiver.url, ca="partner.pem")["result"] == "ok"
+    assert last_attempt(hookd, "stranger", receiver.url)["result"] == "tls"
+
+
+def test_an_authority_file_that_is_missing_costs_no_attempt(hookd, receive):
+    receiver = receive()
+    hookd.admin.add_endpoint("e", receiver.url, ca="missing.pem")
+    event = hookd.submit.submit("t", 1)["id"]
+    wait_until(lambda: "its CA file cannot be read" in hookd.log())
+    delivery = hookd.manage.delivery(event, "e")
+    assert delivery["state"] == "pending" and delivery["attempts"] == 0 and delivery["history"] == []
+
+
+# ---- Names ------------------------------------------------------------------------------------
+
+
+class Names:
+    """A DNS server: answers maps a name to a list of addresses, to an rcode, or to None for silence."""
+
+    def __init__(self):
+        self.answers, self.asked = {}, []
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.server = f"127.0.0.1:{self.socket.getsockname()[1]}"
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                data, peer = self.socket.recvfrom(2048)
+            except OSError:
+                return
+            at, labels = 12, []
+            while data[at]:
+                labels.append(data[at + 1:at + 1 + data[at]].decode())
+                at += data[at] + 1
+            name, kind = ".".join(labels).lower(), struct.unpack(">H", data[at + 1:at + 3])[0]
+            self.asked.append((name, kind))
+            answer = self.answers.get(name, 3)
+            if callable(answer):
+                answer = answer()
+            if answer is None:
+                continue
+            records, rcode = [], answer if isinstance(answer, int) else 0
+            for address in answer if isinstance(answer, list) else []:
+                family = 28 if ":" in address else 1
+                if family == kind:
+                    packed = socket.inet_pton(socket.AF_INET6 if family == 28 else socket.AF_INET, address)
+                    records.append(b"\xc0\x0c" + struct.pack(">HHIH", kind, 1, 1, len(packed)) + packed)
+            header = data[:2] + struct.pack(">HHHHH", 0x8180 | rcode, 1, len(records), 0, 0)
+            self.socket.sendto(header + data[12:at + 5] + b"".join(records), peer)
+
+
+@pytest.fixture
+def names():
+    server = Names()
+    yield server
+    server.socket.close()
+
+
+@pytest.fixture
+def resolving(make_hookd, names):
+    return make_hookd({"network": {"dns_servers": names.server}, "senders": {"count": "1"}})
+
+
+def test_a_name_is_resolved_and_kept_for_a_while(resolving, names, receive):
+    receiver = receive()
+    names.answers["hooks.example.com"] = ["127.0.0.1"]
+    resolving.admin.add_endpoint("e", f"http://hooks.example.com:{receiver.port}/")
+    for i in range(3):
+        event = resolving.submit.submit("t", i)["id"]
+        resolving.manage.wait_for(event, "e", "delivered")
+    assert receiver.requests[0].headers["Host"] == f"hooks.example.com:{receiver.port}"
+    assert len([q for q in names.asked if q[1] == 1]) == 1
+
+
+def test_a_name_without_address_is_a_dns_failure(resolving, names):
+    attempt = last_attempt(resolving, "gone", "http://gone.example.com:8080/")
+    assert attempt["result"] == "dns" and attempt["message"] == "DNS: gone.example.com has no address"
+
+
+def test_a_failing_server_is_a_dns_failure(resolving, names):
+    names.answers["broken.example.com"] = 2
+    attempt = last_attempt(resolving, "broken", "http://broken.example.com:8080/")
+    assert attempt["result"] == "dns" and "broken.example.com" in attempt["message"]
+
+
+def test_the_search_list_is_not_used(resolving, names):
+    last_attempt(resolving, "x", "http://x.example.com:8080/")
+    assert {name for name, _ in names.asked} == {"x.example.com"}
+
+
+def test_silence_of_our_own_server_costs_no_attempt_and_is_a_problem_of_hookd(resolving, names, receive):
+    receiver = receive()
+    names.answers["hooks.example.com"] = None
+    resolving.admin.add_endpoint("e", f"http://hooks.example.com:{receiver.port}/")
+    event = resolving.submit.submit("t", 1)["id"]
+    status = wait_until(lambda: (lambda s: s if s["problems"] else None)(resolving.manage.get("/v1/status").json), 30)
+    assert [p["code"] for p in status["problems"]] == ["no_dns"]
+    assert resolving.manage.delivery(event, "e")["attempts"] == 0
+    names.answers["hooks.example.com"] = ["127.0.0.1"]
+    assert resolving.manage.wait_for(event, "e", "delivered", 30)["attempts"] == 1
+    assert resolving.manage.get("/v1/status").json["problems"] == []
+
+
+def test_a_silent_name_beside_others_that_resolve_is_that_names_fault(resolving, names, receive):
+    receiver = receive()
+    names.answers.update({"good.example.com": ["127.0.0.1"], "silent.example.com": None})
+    resolving.admin.add_endpoint("silent", f"http://silent.example.com:{receiver.port}/", types=["silent"],
+                                 retry_schedule_s=[], timeout_s=20)
+    resolving.admin.add_endpoint("good", f"http://good.example.com:{receiver.port}/", types=["good"])
+    event = resolving.submit.submit("silent", 1)["id"]
+    for i in range(10):
+        other = resolving.submit.submit("good", i)["id"]
+        assert resolving.manage.wait_for(other, "good", "delivered", 3)
+        time.sleep(0.3)
+    delivery = resolving.manage.wait_for(event, "silent", "dead", 30)
+    assert delivery["last_attempt"]["result"] == "dns"
+
+
+def test_when_an_address_does_not_answer_the_next_is_tried(resolving, names, receive):
+    receiver = receive(address="127.0.0.2")
+    names.answers["two.example.com"] = ["127.0.0.1", "127.0.0.2"]
+    resolving.admin.add_endpoint("e", f"http://two.example.com:{receiver.port}/")
+    event = resolving.submit.submit("t", 1)["id"]
+    delivery = resolving.manage.wait_for(event, "e", "delivered")
+    assert delivery["attempts"] == 1 and delivery["last_attempt"]["address"] == f"127.0.0.2:{receiver.port}"
+
+
+@pytest.mark.parametrize("addresses, words", [
+    (["10.0.0.1"], "a private network"),
+    (["93.184.216.34", "127.0.0.1"], "loopback"),
+    (["169.254.169.254"], "link-local"),
+    (["::1"], "not a public IPv6 network"),
+    (["::ffff:127.0.0.1"], "loopback"),
+    (["fd00:ec2::254"], "not a public IPv6 network"),
+    (["168.63.129.16"], "Azure"),
+])
+def test_a_name_that_leads_inside_is_refused_before_any_connection(make_hookd, names, receive, addresses, words):
+    hookd = make_hookd({"network": {"dns_servers": names.server, "allow_http": "yes"}}, local=False)
+    receiver = receive()
+    names.answers["evil.example.com"] = addresses
+    attempt = last_attempt(hookd, "evil", f"http://evil.example.com:{receiver.port}/")
+    assert attempt["result"] == "address" and words in attempt["message"] and "evil.example.com" in attempt["message"]
+    assert receiver.requests == []
+
+
+def test_an_address_that_turns_bad_later_is_refused_later(make_hookd, names, receive):
+    hookd = make_hookd({"network": {"dns_servers": names.server, "allow_private": "127.0.0.2/32", "allow_http": "yes"}},
+                       local=False)
+    good, inner = receive(address="127.0.0.2"), receive()
+    names.answers["shifty.example.com"] = ["127.0.0.2"]
+    hookd.admin.add_endpoint("e", f"http://shifty.example.com:{good.port}/", retry_schedule_s=[])
+    event = hookd.submit.submit("t", 1)["id"]
+    hookd.manage.wait_for(event, "e", "delivered")
+    names.answers["shifty.example.com"] = ["127.0.0.1"]
+    time.sleep(5.5)  # what was resolved is kept for five seconds at least
+    event = hookd.submit.submit("t", 2)["id"]
+    delivery = hookd.manage.wait_for(event, "e", "dead")
+    assert delivery["last_attempt"]["result"] == "address"
+    assert inner.requests == []
+
+
+def test_denied_networks_win_over_allowed_ones(make_hookd, receive):
+    hookd = make_hookd({"network": {"deny": "127.0.0.1/32"}})
+    receiver = receive()
+    answer = hookd.admin.post("/v1/endpoints", {"url": receiver.url})
+    assert answer.status == 400 and "denied by the configuration" in answer.json["detail"]
+
+
+def test_after_a_reload_a_kept_connection_is_not_used_where_it_may_not_go(hookd, receive):
+    receiver = receive()
+    hookd.admin.add_endpoint("e", receiver.url, retry_schedule_s=[])
+    event = hookd.submit.submit("t", 1)["id"]
+    hookd.manage.wait_for(event, "e", "delivered")
+    hookd.configure({"network": {"deny": "127.0.0.1/32"}})
+    hookd.reload()
+    event = hookd.submit.submit("t", 2)["id"]
+    assert hookd.manage.wait_for(event, "e", "dead")["last_attempt"]["result"] == "address"
+    assert len(receiver.requests) == 1
+
+
+def test_a_proxy_in_the_environment_is_not_used(make_hookd, receive):
+    hookd = make_hookd(start=False)
+    proxy, receiver = receive(), receive()
+    hookd.start(env={**os.environ, "http_proxy": proxy.url, "ALL_PROXY": proxy.url})
+    hookd.admin.add_endpoint("e", receiver.url)
+    event = hookd.submit.submit("t", 1)["id"]
+    hookd.manage.wait_for(event, "e", "delivered")
+    assert proxy.requests == []

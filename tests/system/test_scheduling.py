@@ -1,0 +1,154 @@
+"""Scheduling: what goes when, and that nobody holds up anybody."""
+
+import threading
+import time
+
+import pytest
+
+from harness import closed_port, raw_receiver, read_request, wait_until
+
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+def submit_many(hookd, n, type="t", tenant=""):
+    """n events, in batches."""
+    ids = []
+    for start in range(0, n, 1000):
+        body = b"".join(b'{"type":"%s","tenant":"%s","data":%d}\n' % (type.encode(), tenant.encode(), i)
+                        for i in range(start, min(n, start + 1000)))
+        answer = hookd.submit.call("POST", "/v1/events", body, NDJSON)
+        assert answer.status == 202, answer
+        ids += [item["id"] for item in answer.json["items"]]
+    return ids
+
+
+def test_at_most_max_in_flight_attempts_are_under_way(hookd, receive):
+    receiver = receive(lambda r: time.sleep(0.02) or 200)
+    hookd.admin.add_endpoint("e", receiver.url, max_in_flight=3)
+    submit_many(hookd, 100)
+    receiver.wait_for(100)
+    assert receiver.most_open == 3
+
+
+def test_a_rate_is_kept_with_its_burst(hookd, receive):
+    receiver = receive()
+    hookd.admin.add_endpoint("e", receiver.url, rate_per_s=10, burst=5)
+    submit_many(hookd, 25)
+    receiver.wait_for(25, 15)
+    times = [r.monotonic - receiver.requests[0].monotonic for r in receiver.requests]
+    assert times[4] < 0.5  # the burst
+    assert 1.8 < times[24] < 3.5  # the other twenty
+    assert hookd.manage.all("/v1/deliveries", state="pending") == []
+
+
+def test_a_slow_endpoint_holds_up_nobody(make_hookd, receive):
+    hookd = make_hookd({"senders": {"count": "1", "max_in_flight": "32"}})
+    stuck, good = receive(lambda r: time.sleep(3) or 200), receive()
+    for i in range(6):
+        hookd.admin.add_endpoint(f"stuck{i}", stuck.url, types=["stuck"], timeout_s=10)
+    hookd.admin.add_endpoint("good", good.url, types=["good"])
+    submit_many(hookd, 50, "stuck")
+    wait_until(lambda: len(stuck.requests) >= 20)
+    start = time.monotonic()
+    submit_many(hookd, 20, "good")
+    good.wait_for(20)
+    assert good.requests[19].monotonic - start < 1.5
+
+
+def test_dead_endpoints_do_not_take_all_slots(make_hookd, receive):
+    hookd = make_hookd({"senders": {"count": "1", "max_in_flight": "16"}})
+    good = receive()
+    with raw_receiver(lambda connection: time.sleep(30)) as url:
+        for i in range(40):
+            hookd.admin.add_endpoint(f"silent{i}", url, types=["silent"], timeout_s=1, retry_schedule_s=[1] * 50)
+        hookd.admin.add_endpoint("good", good.url, types=["good"])
+        submit_many(hookd, 30, "silent")
+        wait_until(lambda: len(hookd.manage.all("/v1/endpoints", health="failing", limit=1000)) == 40, 20)
+        sent = []
+        for i in range(10):
+            sent.append(time.monotonic())
+            submit_many(hookd, 1, "good")
+            time.sleep(0.2)
+        good.wait_for(10)
+        assert max(r.monotonic - at for r, at in zip(good.requests, sent)) < 0.5
+        # The others have their share all the same.
+        assert hookd.metric("hookd_attempts_in_flight") >= 3
+
+
+def test_endpoints_take_turns(make_hookd, receive):
+    hookd = make_hookd({"senders": {"count": "1", "max_in_flight": "4"}})
+    receiver = receive(lambda r: time.sleep(0.005) or 200)
+    for i in range(4):
+        hookd.admin.add_endpoint(f"e{i}", receiver.url + str(i), types=[f"t{i}"])
+    hookd.admin.post("/v1/pause")
+    for i in range(4):
+        submit_many(hookd, 50, f"t{i}")
+    hookd.admin.post("/v1/resume")
+    receiver.wait_for(200, 20)
+    first = [r.path for r in receiver.requests[:80]]
+    assert all(first.count(f"/{i}") >= 12 for i in range(4))
+
+
+def test_a_retry_comes_within_a_tenth_of_a_second_of_its_time(hookd, receive):
+    receiver = receive(lambda r: 500 if len(receiver.requests) % 2 else 200)
+    hookd.admin.add_endpoint("e", receiver.url, retry_schedule_s=[1])
+    event = hookd.submit.submit("t", 1)["id"]
+    delivery = wait_until(lambda: (lambda d: d if d["next_attempt_at"] else None)(hookd.manage.delivery(event, "e")))
+    due = time.mktime(time.strptime(delivery["next_attempt_at"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
+    due += float(delivery["next_attempt_at"][19:23])
+    receiver.wait_for(2)
+    assert -0.002 < receiver.requests[1].time - due < 0.1
+
+
+def test_a_backlog_stays_on_disk_and_is_worked_off(make_hookd, receive):
+    hookd = make_hookd({"store": {"budget": "2G"}})
+    receiver = receive()
+    hookd.admin.add_endpoint("e", receiver.url, max_in_flight=64)
+    hookd.manage.post("/v1/endpoints/e/pause")
+    submit_many(hookd, 20000)
+    assert hookd.manage.get("/v1/endpoints/e").json["queue"]["pending"] == 20000
+    hookd.restart()
+
+    def anonymous():
+        with open(f"/proc/{hookd.process.pid}/status") as file:
+            return int(next(line for line in file if line.startswith("RssAnon")).split()[1])
+
+    hookd.manage.post("/v1/endpoints/e/resume")
+    receiver.wait_for(2000, 30)
+    assert anonymous() < 200 * 1024  # of sanitizers' making, mostly
+    hookd.manage.post("/v1/endpoints/e/pause")
+
+
+def test_nothing_is_due_and_hookd_sleeps(hookd, receive):
+    receiver = receive()
+    hookd.admin.add_endpoint("e", receiver.url)
+    event = hookd.submit.submit("t", 1)["id"]
+    hookd.manage.wait_for(event, "e", "delivered")
+
+    def switches():
+        total = 0
+        for task in __import__("os").listdir(f"/proc/{hookd.process.pid}/task"):
+            with open(f"/proc/{hookd.process.pid}/task/{task}/status") as file:
+                total += sum(int(line.split()[1]) for line in file if "ctxt_switches" in line)
+        return total
+
+    time.sleep(1)
+    before = switches()
+    time.sleep(3)
+    assert switches() - before <= 4
+
+
+def test_an_endpoint_that_pauses_under_load_stops_and_goes_on(hookd, receive):
+    receiver = receive(lambda r: time.sleep(0.005) or 200)
+    hookd.admin.add_endpoint("e", receiver.url)
+    submit_many(hookd, 300)
+    receiver.wait_for(50)
+    hookd.manage.post("/v1/endpoints/e/pause")
+    time.sleep(0.3)
+    n = len(receiver.requests)
+    time.sleep(0.5)
+    assert len(receiver.requests) == n < 300
+    hookd.manage.post("/v1/endpoints/e/resume")
+    receiver.wait_for(300)
+    time.sleep(0.3)
+    assert len({r.id for r in receiver.requests}) == len(receiver.requests) == 300

@@ -1,0 +1,118 @@
+"""Senders: separate processes that may die, and lose nobody's deliveries when they do."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from harness import raw_receiver, read_request, wait_until
+
+
+def test_there_are_as_many_as_configured_and_they_have_nothing_open_but_the_channel(hookd):
+    pids = hookd.senders()
+    assert len(pids) == 2
+    for pid in pids:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            assert file.read() == b""
+        links = {fd: os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+        assert links["3"].startswith("socket:")
+        for fd, link in links.items():
+            assert int(fd) <= 3 or link.startswith(("anon_inode:", "socket:", "pipe:")), links
+            assert hookd.data not in link
+
+
+def test_a_sender_that_dies_is_replaced_and_its_attempts_are_made_again(hookd, receive):
+    release = []
+    receiver = receive(lambda r: (wait_until(lambda: release, 30) and 200) if len(receiver.requests) == 1 else 200)
+    hookd.admin.add_endpoint("e", receiver.url)
+    event = hookd.submit.submit("t", 1)["id"]
+    receiver.wait_for(1)
+    before = set(hookd.senders())
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    delivery = hookd.manage.wait_for(event, "e", "delivered")
+    release.append(1)
+    assert delivery["attempts"] == 1  # the lost one cost nothing
+    assert len(receiver.requests) == 2
+    wait_until(lambda: len(hookd.senders()) == 2 and not before & set(hookd.senders()))
+    assert hookd.manage.get("/v1/status").json["senders"]["restarts_total"] == 2
+    assert hookd.metric("hookd_sender_restarts_total") == 2
+
+
+def test_a_delivery_that_kills_senders_runs_alone_and_then_counts_as_a_failure(hookd, receive):
+    """Played by killing whichever sender makes the attempt."""
+    good = receive()
+    hookd.admin.add_endpoint("good", good.url, types=["good"])
+
+    def kill_the_peer(connection):
+        read_request(connection)
+        port = connection.getpeername()[1]
+        for pid in hookd.senders():
+            try:
+                with open(f"/proc/{pid}/net/tcp") as file:
+                    table = file.read()
+                inodes = {line.split()[9] for line in table.splitlines()[1:]
+                          if int(line.split()[1].split(":")[1], 16) == port}
+                links = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+            except OSError:
+                continue
+            if links & {f"socket:[{inode}]" for inode in inodes}:
+                os.kill(pid, signal.SIGKILL)
+
+    with raw_receiver(kill_the_peer) as url:
+        hookd.admin.add_endpoint("killer", url, types=["killer"], retry_schedule_s=[])
+        event = hookd.submit.submit("killer", 1)["id"]
+        delivery = hookd.manage.wait_for(event, "killer", "dead", 20)
+    assert delivery["attempts"] == 1 and delivery["last_attempt"]["result"] == "protocol"
+    assert "died" in delivery["last_attempt"]["message"]
+    event = hookd.submit.submit("good", 1)["id"]
+    hookd.manage.wait_for(event, "good", "delivered", 20)
+
+
+def test_a_sender_that_hangs_delays_only_its_own_share(hookd, receive):
+    receiver = receive()
+    for i in range(8):
+        hookd.admin.add_endpoint(f"e{i}", receiver.url)
+    stopped = hookd.senders()[0]
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        hookd.submit.submit("t", 1)
+        time.sleep(1)
+        assert 1 <= len(receiver.requests) < 8
+        assert hookd.manage.get("/v1/status").status == 200
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    receiver.wait_for(8)
+
+
+def test_senders_go_when_hookd_is_killed(hookd):
+    pids = hookd.senders()
+    hookd.kill()
+    for pid in pids:
+        wait_until(lambda: not os.path.exists(f"/proc/{pid}") or
+                   open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] == "Z")
+
+
+def test_a_reload_brings_new_senders_and_lets_the_old_finish(hookd, receive):
+    release = []
+    receiver = receive(lambda r: wait_until(lambda: release, 30) and 200)
+    hookd.admin.add_endpoint("e", receiver.url)
+    event = hookd.submit.submit("t", 1)["id"]
+    receiver.wait_for(1)
+    before = set(hookd.senders())
+    hookd.configure({"network": {"deny": "192.0.2.0/24"}})
+    hookd.reload()
+    wait_until(lambda: len(set(hookd.senders()) - before) == 2)
+    release.append(1)
+    assert hookd.manage.wait_for(event, "e", "delivered")["attempts"] == 1
+    assert len(receiver.requests) == 1
+    wait_until(lambda: not before & set(hookd.senders()))
+    assert hookd.metric("hookd_sender_restarts_total") == 0
+
+
+def test_a_sender_started_by_hand_says_who_starts_it():
+    import subprocess
+    from harness import BUILD
+    done = subprocess.run([os.path.join(BUILD, "daemon", "hookd-sender")], capture_output=True, text=True, close_fds=True)
+    assert done.returncode == 2 and "started by hookd" in done.stderr

@@ -1,0 +1,288 @@
+"""The store: full, damaged, copied, locked, and what a crash leaves."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+from harness import BUILD, closed_port, wait_until
+
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+def check_data(hookd):
+    return subprocess.run([os.path.join(BUILD, "daemon", "hookd"), "--check-data", hookd.data], capture_output=True, text=True)
+
+
+def fill(hookd, type="t", size=20000, limit=5000):
+    """Submits until one is refused; returns the refusal."""
+    for i in range(limit):
+        answer = hookd.submit.call("POST", "/v1/events", b"x" * size, {}, type=type)
+        if answer.status != 202:
+            return answer
+    raise AssertionError("never full")
+
+
+def test_a_used_up_budget_refuses_new_events_and_says_so_everywhere(make_hookd, receive):
+    hookd = make_hookd({"store": {"budget": "4M"}, "intake": {"max_payload": "100K"}})
+    receiver = receive()
+    hookd.admin.add_endpoint("e", receiver.url, types=["wanted"])
+    hookd.manage.post("/v1/endpoints/e/pause")
+    owed = hookd.submit.submit("wanted", 1)["id"]
+    # Events for nobody end at once, and would give way; pending ones of many endpoints do not.
+    for i in range(5):
+        hookd.admin.add_endpoint(f"p{i}", receiver.url, types=[f"p{i}"])
+        hookd.manage.post(f"/v1/endpoints/p{i}/pause")
+    refusals = [fill(hookd, f"p{i}") for i in range(5)]
+    last = refusals[-1]
+    assert last.status == 507 and last.json["code"] == "full"
+    assert any("budget of 4M" in r.json["detail"] for r in refusals)
+    health = hookd.submit.get("/v1/health")
+    assert health.status == 507 and "budget" in health.json["detail"]
+    status = hookd.manage.get("/v1/status").json
+    assert status["intake"]["accepting"] is False and status["intake"]["code"] == "full"
+    assert [p["code"] for p in status["problems"]] == ["refusing"]
+    assert status["store"]["used_bytes"] <= status["store"]["budget_bytes"]
+    # What was accepted goes on being delivered, and purging makes room.
+    hookd.manage.post("/v1/endpoints/e/resume")
+    assert receiver.wait_for(1)[0].id == owed
+    assert hookd.admin.post("/v1/deliveries/purge", {"state": "pending", "limit": 10000}).json["changed"] > 10
+    wait_until(lambda: hookd.submit.get("/v1/health").status == 200)
+    hookd.submit.submit("wanted", 2)
+
+
+def test_an_endpoint_that_is_owed_a_quarter_takes_nothing_more_while_others_do(make_hookd, receive):
+    hookd = make_hookd({"store": {"budget": "8M"}, "intake": {"max_payload": "100K"}})
+    hookd.admin.add_endpoint("stuck", receive().url, types=["stuck"], tenant="acme")
+    hookd.manage.post("/v1/endpoints/stuck/pause", tenant="acme")
+    for i in range(1000):
+        answer = hookd.submit.call("POST", "/v1/events", b"x" * 50000, {}, type="stuck", tenant="acme")
+        if answer.status != 202:
+            break
+    assert answer.status == 507 and answer.json["field"] == "endpoint" and "acme/stuck" in answer.json["detail"]
+    assert 35 <= i <= 45
+    assert hookd.submit.submit("other", 1, tenant="acme")["id"]
+    assert hookd.submit.get("/v1/health").status == 200
+
+
+def test_delivered_history_gives_way_before_new_events_are_refused(make_hookd, receive):
+    hookd = make_hookd({"store": {"budget": "4M"}, "intake": {"max_payload": "100K"}})
+    receiver = receive()
+    hookd.admin.add_endpoint("e", receiver.url)
+    for i in range(600):
+        answer = hookd.submit.call("POST", "/v1/events", b"x" * 20000, {}, type="t")
+        assert answer.status == 202, answer
+        receiver.wait_for(i + 1)
+    assert hookd.log().count("forgotten before their time") == 1  # more of it is told once a minute
+    assert hookd.manage.get("/v1/status").json["store"]["used_bytes"] < 4 << 20
+
+
+def test_the_free_disk_floor_refuses_new_events(make_hookd):
+    hookd = make_hookd({"store": {"min_free_disk": "1000T"}})
+    answer = hookd.submit.post("/v1/events", {"type": "t", "data": 1})
+    assert answer.status == 507 and "disk" in answer.json["detail"] and "min_free_disk" in answer.json["detail"]
+    assert hookd.submit.get("/v1/health").status == 507
+    hookd.configure()
+    hookd.reload()
+    hookd.submit.submit("t", 1)
+
+
+def test_a_second_hookd_on_the_same_directory_does_not_start(hookd, directory):
+    done = subprocess.run([*hookd.command()[:-1], directory + "/other"], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1 and "another hookd uses the data directory" in done.stderr
+    assert hookd.submit.submit("t", 1)
+
+
+def test_sockets_in_use_are_not_taken_over(make_hookd, directory):
+    hookd = make_hookd()
+    command = hookd.command()
+    command[command.index("--data") + 1] = directory + "/other-data"
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1 and "another process serves" in done.stderr
+    assert hookd.submit.submit("t", 1)
+
+
+def test_a_backup_is_restored_with_sending_paused(hookd, receive):
+    receiver = receive()
+    hookd.admin.add_endpoint("e", receiver.url)
+    hookd.manage.post("/v1/endpoints/e/pause")
+    ids = [hookd.submit.submit("t", i, idempotency_key=str(i))["id"] for i in range(200)]
+    assert hookd.manage.post("/v1/backup").status == 403
+    stop = threading.Event()
+
+    def load():
+        while not stop.is_set():
+            hookd.submit.submit("t", "x")
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        answer = hookd.admin.post("/v1/backup")
+    finally:
+        stop.set()
+        thread.join()
+    assert answer.status == 200, answer
+    copy = answer.json["file"]
+    assert copy.startswith(hookd.data + "/backup/hookd-") and os.stat(copy).st_mode & 0o777 == 0o600
+    assert abs(os.path.getsize(copy) - answer.json["bytes"]) < 65536
+    assert hookd.stop() == 0
+    shutil.copy(copy, hookd.data + "/hookd.mdb")
+    checked = check_data(hookd)
+    assert checked.returncode == 0 and "no faults" in checked.stdout, checked.stdout
+    hookd.start()
+    assert hookd.manage.get("/v1/status").json["sending"]["state"] == "paused"
+    hookd.manage.post("/v1/endpoints/e/resume")
+    time.sleep(0.5)
+    assert receiver.requests == []  # a restored copy must not call customers
+    for i, event in enumerate(ids):
+        assert hookd.submit.submit("t", i, idempotency_key=str(i)) == {"id": event, "deliveries": 1, "duplicate": True}
+    hookd.admin.post("/v1/resume")
+    wait_until(lambda: set(ids) <= {r.id for r in receiver.requests})
+
+
+def test_what_was_acknowledged_survives_kill_and_the_data_has_no_faults(hookd, receive):
+    receiver = receive(lambda r: 500 if len(receiver.requests) % 3 == 0 else 200)
+    hookd.admin.add_endpoint("e", receiver.url, retry_schedule_s=[1] * 10)
+    hookd.admin.add_endpoint("closed", f"http://127.0.0.1:{closed_port()}/", retry_schedule_s=[1])
+    acknowledged = []
+    for round in range(10):
+        stop = threading.Event()
+
+        def load():
+            i = 0
+            while not stop.is_set():
+                key = f"{round}-{i}"
+                try:
+                    receipt = hookd.submit.submit("t", key, idempotency_key=key)
+                except Exception:
+                    return
+                acknowledged.append((key, receipt["id"]))
+                i += 1
+
+        thread = threading.Thread(target=load)
+        thread.start()
+        time.sleep(0.15)
+        hookd.kill()
+        stop.set()
+        thread.join()
+        checked = check_data(hookd)
+        assert checked.returncode == 0, checked.stdout
+        hookd.start()
+    assert len(acknowledged) > 50
+    for key, event in acknowledged:
+        assert hookd.submit.submit("t", key, idempotency_key=key)["id"] == event
+
+
+def spoil(path, text):
+    """Changes a byte wherever text stands in a file."""
+    with open(path, "r+b") as file:
+        data = file.read()
+        places = [m.start() for m in re.finditer(re.escape(text), data)]
+        for at in places:
+            file.seek(at)
+            file.write(b"#")
+    return len(places)
+
+
+def test_a_damaged_event_is_never_sent_and_everybody_is_told(hookd, receive):
+    receiver = receive()
+    hookd.admin.add_endpoint("e", receiver.url)
+    hookd.manage.post("/v1/endpoints/e/pause")
+    bad = hookd.submit.submit("t", "a tell-tale payload")["id"]
+    good = hookd.submit.submit("t", "fine")["id"]
+    assert hookd.stop() == 0
+    assert spoil(hookd.data + "/hookd.mdb", b"tell-tale") > 0
+    checked = check_data(hookd)
+    assert checked.returncode == 1 and bad in checked.stdout and "1 faults" in checked.stdout
+    hookd.start()
+    hookd.manage.post("/v1/endpoints/e/resume")
+    hookd.manage.wait_for(good, "e", "delivered")
+    delivery = wait_until(lambda: (lambda d: d if d["state"] == "dead" else None)(hookd.manage.delivery(bad, "e")))
+    assert delivery["dead_reason"] == "damaged"
+    assert [r.id for r in receiver.requests] == [good]
+    assert f"event {bad} is damaged on disk" in hookd.log()
+    assert [p["code"] for p in hookd.manage.get("/v1/status").json["problems"]] == ["damaged"]
+
+
+def test_a_data_file_cut_short_is_refused_with_its_reason(hookd):
+    for i in range(200):
+        hookd.submit.submit("t", "x" * 3000)
+    assert hookd.stop() == 0
+    os.truncate(hookd.data + "/hookd.mdb", 64 * 4096)
+    hookd.start(wait=False)
+    assert hookd.process.wait(20) == 1
+    hookd.process = None
+    assert "is cut short" in hookd.log()
+
+
+@pytest.mark.parametrize("call, error", [("fdatasync", "EIO"), ("pwrite64", "EIO"), ("writev", "ENOSPC")])
+def test_a_failed_commit_stops_hookd_and_nothing_is_called_stored(make_hookd, call, error):
+    hookd = make_hookd()
+    before = hookd.submit.submit("t", 1, idempotency_key="before")["id"]
+    task = next(t for t in os.listdir(f"/proc/{hookd.process.pid}/task")
+                if open(f"/proc/{hookd.process.pid}/task/{t}/comm").read() == "hookd-store\n")
+    tracer = subprocess.Popen(["strace", "-p", task, "-e", f"trace={call}", "-e", f"inject={call}:error={error}"],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(0.5)
+    # In one write when there are several pages; whichever call comes first fails.
+    answers = []
+    for i in range(3):
+        try:
+            answers.append(hookd.submit.call("POST", "/v1/events", b"x" * 100000, {"Idempotency-Key": f"k{i}"}, type="t"))
+        except OSError:
+            break
+    status = hookd.process.wait(20)
+    tracer.wait()
+    hookd.process = None
+    assert status == 1
+    assert answers and all(a.status == 503 and a.json["code"] in ("unknown", "stopping") for a in answers)
+    assert answers[0].json["code"] == "unknown"
+    assert "the store failed" in hookd.log()
+    hookd.start()
+    assert hookd.submit.submit("t", 1, idempotency_key="before") == {"id": before, "deliveries": 0, "duplicate": True}
+
+
+def test_producers_wait_for_a_slow_disk_and_the_rest_goes_on(make_hookd):
+    hookd = make_hookd()
+    task = next(t for t in os.listdir(f"/proc/{hookd.process.pid}/task")
+                if open(f"/proc/{hookd.process.pid}/task/{t}/comm").read() == "hookd-store\n")
+    tracer = subprocess.Popen(["strace", "-p", task, "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=2000000"],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(0.5)
+    try:
+        receipts = []
+        threads = [threading.Thread(target=lambda i=i: receipts.append(hookd.submit.submit("t", i))) for i in range(20)]
+        start = time.monotonic()
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3)
+        asked = time.monotonic()
+        assert hookd.manage.get("/v1/status").status == 200
+        assert time.monotonic() - asked < 1
+        for thread in threads:
+            thread.join()
+        assert len(receipts) == 20 and 1.5 < time.monotonic() - start < 7  # two commits, not twenty
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait()
+
+
+def test_secrets_are_nowhere_in_clear(hookd, receive):
+    receiver = receive()
+    secret = "whsec_" + "Q2FuYXJ5U2VjcmV0Rm9yVGVzdHNPbmx5MTIzNDU2Nzg="
+    hookd.admin.add_endpoint("e", receiver.url, secret=secret, headers={"Authorization": "Bearer canary-header-value"})
+    hookd.manage.wait_for(hookd.submit.submit("t", 1)["id"], "e", "delivered")
+    copy = hookd.admin.post("/v1/backup").json["file"]
+    listed = hookd.manage.get("/v1/endpoints").body + hookd.manage.get("/v1/endpoints/e").body
+    command = open(f"/proc/{hookd.process.pid}/cmdline", "rb").read()
+    assert hookd.stop() == 0
+    for content in [open(hookd.data + "/hookd.mdb", "rb").read(), open(copy, "rb").read(), listed, command,
+                    hookd.log().encode()]:
+        for canary in [b"Q2FuYXJ5U2", b"CanarySecretForTests", b"canary-header-value"]:
+            assert canary not in content
+    assert os.stat(hookd.data + "/master.key").st_mode & 0o777 == 0o600
