@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,15 +12,16 @@
 #include <event2/event.h>
 
 #include "../lib/timestamp.h"
-#include "../lib/webhook.h"
+#include "certificates.h"
 #include "log.h"
+#include "outgoing.h"
 #include "reports.h"
 #include "retry.h"
+#include "suspects.h"
 
 #define READY_MAX 4096
 #define READY_BYTES_MAX ((size_t)32 << 20)
 #define IN_FLIGHT_BYTES_MAX ((size_t)64 << 20)
-#define CA_FILE_MAX 65536
 #define DEATHS_BEFORE_ALONE 2
 #define DEATHS_MAX 3
 #define NOT_BEFORE_WALL_MS 1 /* deliver_at is checked to the millisecond */
@@ -41,19 +41,6 @@ struct job {
 	char type[129];
 };
 
-/* A delivery that was in flight when a sender died. */
-struct suspect {
-	struct delivery_ref ref;
-	unsigned deaths;
-};
-
-/* A certificate file that endpoints name, as it was read. */
-struct ca_file {
-	char name[ENDPOINT_CA_NAME_MAX + 1];
-	char *pem;
-	size_t len;
-};
-
 struct dispatch {
 	struct dispatch_options options;
 	struct store *store;
@@ -64,8 +51,9 @@ struct dispatch {
 	int64_t timer_ms; /* what it is set to, INT64_MAX: nothing */
 	struct job *jobs;
 	size_t in_flight_bytes;
-	void *suspects; /* tsearch tree */
-	void *ca_files; /* tsearch tree */
+	struct suspects suspects;
+	struct certificates *certificates;
+	struct dispatch_test *waiting; /* for a sender with room */
 	bool started, stopping, resolver_down;
 	void (*idle)(void *user);
 	void *idle_user;
@@ -103,241 +91,9 @@ static void pump_soon(struct dispatch *d)
 	event_active(d->pump, EV_TIMEOUT, 0);
 }
 
-struct effective endpoint_effective(const struct endpoint *e, const struct config *c)
-{
-	return (struct effective){.retry_waits_s = e->retry_waits_s
-			? e->retry_waits_s
-			: c->delivery.retry_schedule.waits_s,
-		.n_retry_waits = e->retry_waits_s ? e->n_retry_waits : c->delivery.retry_schedule.n,
-		.max_age_s = e->max_age_s ? e->max_age_s : c->delivery.max_age,
-		.timeout_s = e->timeout_s ? e->timeout_s : (uint32_t)c->delivery.timeout,
-		.max_in_flight =
-			e->max_in_flight ? e->max_in_flight : (uint32_t)c->delivery.max_in_flight,
-		.burst = e->burst ? e->burst : 1,
-		.rate_per_s = e->rate_per_s > 0 ? e->rate_per_s : c->delivery.rate};
-}
-
 static struct slot *slot_at(struct dispatch *d, uint32_t endpoint)
 {
 	return registry_at(store_registry(d->store), endpoint);
-}
-
-/* ---- Suspects ---- */
-
-static int compare_suspects(const void *a, const void *b)
-{
-	const struct delivery_ref *x = &((const struct suspect *)a)->ref,
-				  *y = &((const struct suspect *)b)->ref;
-	int order = event_id_compare(&x->event, &y->event);
-
-	if (order)
-		return order;
-	return x->endpoint < y->endpoint ? -1 : x->endpoint > y->endpoint;
-}
-
-static struct suspect *find_suspect(struct dispatch *d, const struct delivery *delivery)
-{
-	struct suspect key = {.ref = {delivery->event, delivery->endpoint}};
-	void *found = tfind(&key, &d->suspects, compare_suspects);
-
-	return found ? *(struct suspect **)found : NULL;
-}
-
-static unsigned deaths_of(struct dispatch *d, const struct delivery *delivery)
-{
-	struct suspect *suspect = find_suspect(d, delivery);
-
-	return suspect ? suspect->deaths : 0;
-}
-
-static unsigned suspect_more(struct dispatch *d, const struct delivery *delivery)
-{
-	struct suspect *suspect = find_suspect(d, delivery);
-
-	if (!suspect) {
-		suspect = calloc(1, sizeof(*suspect));
-		if (!suspect)
-			return 1;
-		suspect->ref = (struct delivery_ref){delivery->event, delivery->endpoint};
-		if (!tsearch(suspect, &d->suspects, compare_suspects)) {
-			free(suspect);
-			return 1;
-		}
-	}
-	return ++suspect->deaths;
-}
-
-static void clear_suspect(struct dispatch *d, const struct delivery *delivery)
-{
-	struct suspect *suspect = find_suspect(d, delivery);
-
-	if (!suspect)
-		return;
-	tdelete(suspect, &d->suspects, compare_suspects);
-	free(suspect);
-}
-
-/* ---- Certificates of endpoints ---- */
-
-static int compare_ca_files(const void *a, const void *b)
-{
-	return strcmp(((const struct ca_file *)a)->name, ((const struct ca_file *)b)->name);
-}
-
-static void free_ca_file(void *file)
-{
-	free(((struct ca_file *)file)->pem);
-	free(file);
-}
-
-static void forget_ca_files(struct dispatch *d)
-{
-	tdestroy(d->ca_files, free_ca_file);
-	d->ca_files = NULL;
-}
-
-static bool read_ca_file(const char *directory, struct ca_file *file)
-{
-	char path[4096];
-	FILE *stream;
-
-	snprintf(path, sizeof(path), "%s/%s", directory, file->name);
-	stream = fopen(path, "re");
-	if (!stream)
-		return false;
-	file->pem = malloc(CA_FILE_MAX);
-	if (file->pem)
-		file->len = fread(file->pem, 1, CA_FILE_MAX, stream);
-	fclose(stream);
-	return file->pem && file->len > 0 && file->len < CA_FILE_MAX;
-}
-
-/* The certificates in a file, read once until the next reload. NULL when it cannot be read. */
-static const struct ca_file *find_ca_file(struct dispatch *d, const char *name)
-{
-	struct ca_file *file = calloc(1, sizeof(*file));
-	void *found;
-
-	if (!file)
-		return NULL;
-	snprintf(file->name, sizeof(file->name), "%s", name);
-	found = tfind(file, &d->ca_files, compare_ca_files);
-	if (found) {
-		free(file);
-		return *(struct ca_file **)found;
-	}
-	if (!read_ca_file(d->options.ca_directory, file) ||
-		!tsearch(file, &d->ca_files, compare_ca_files)) {
-		free_ca_file(file);
-		return NULL;
-	}
-	return file;
-}
-
-/* ---- Building a request ---- */
-
-struct building {
-	struct sender_request request;
-	char lines[REQUEST_HEADERS_MAX][320]; /* hookd's own */
-	char *own; /* the endpoint's, one block */
-	unsigned n_lines;
-};
-
-__attribute__((format(printf, 2, 3))) static void add_line(
-	struct building *b, const char *format, ...)
-{
-	char *line = b->lines[b->n_lines++];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(line, sizeof(b->lines[0]), format, arguments);
-	va_end(arguments);
-	b->request.headers[b->request.n_headers++] = (struct text_span){line, strlen(line)};
-}
-
-/* "v1,... v1,...": with every secret that is live. */
-static int sign(const struct endpoint *e, const char *id, const char *timestamp, const void *body,
-	size_t len, int64_t now,
-	char text[static ENDPOINT_SECRETS_MAX * (WEBHOOK_SIGNATURE_LEN + 1) + 1])
-{
-	size_t used = 0;
-
-	for (unsigned i = 0; i < e->n_secrets; i++) {
-		int r;
-
-		if (e->secrets[i].expires_ms && e->secrets[i].expires_ms <= now)
-			continue;
-		if (used)
-			text[used++] = ' ';
-		r = webhook_sign(&e->secrets[i].key, id, timestamp, body, len, text + used);
-		if (r < 0)
-			return r;
-		used += WEBHOOK_SIGNATURE_LEN;
-	}
-	text[used] = '\0';
-	return 0;
-}
-
-static int add_own_headers(struct building *b, const struct endpoint *e)
-{
-	size_t size = 1;
-	char *to;
-
-	for (unsigned i = 0; i < e->n_headers; i++)
-		size += strlen(e->headers[i].name) + strlen(e->headers[i].value) + 3;
-	to = b->own = malloc(size);
-	if (!to)
-		return -ENOMEM;
-	for (unsigned i = 0; i < e->n_headers; i++) {
-		const struct endpoint_header *h = &e->headers[i];
-		/* "Name;" is how curl is told to send a header without a value. */
-		int len = h->value[0] ? snprintf(to, size, "%s: %s", h->name, h->value)
-				      : snprintf(to, size, "%s;", h->name);
-
-		b->request.headers[b->request.n_headers++] = (struct text_span){to, (size_t)len};
-		to += len + 1;
-		size -= (size_t)len + 1;
-	}
-	return 0;
-}
-
-/* Returns 0, -ENOENT when the endpoint's CA file cannot be read, or another negative errno. */
-static int build_request(struct dispatch *d, struct building *b, const struct endpoint *e,
-	const struct event *event, const void *payload)
-{
-	const struct config *c = d->options.config;
-	int64_t wall_ms = clock_wall_ms(d->options.clock);
-	char signatures[ENDPOINT_SECRETS_MAX * (WEBHOOK_SIGNATURE_LEN + 1) + 1], timestamp[24],
-		id[EVENT_ID_TEXT_SIZE];
-	int r;
-
-	event_id_format(&event->id, id);
-	snprintf(timestamp, sizeof(timestamp), "%lld", (long long)(wall_ms / 1000));
-	r = sign(e, id, timestamp, payload, event->payload_len, now_ms(d), signatures);
-	if (r < 0)
-		return r;
-	b->request =
-		(struct sender_request){.timeout_ms = endpoint_effective(e, c).timeout_s * 1000,
-			.allow_http = e->allow_http || c->network.allow_http,
-			.allow_private = e->allow_private,
-			.url = {e->url, strlen(e->url)},
-			.body = {payload, event->payload_len}};
-	b->n_lines = 0;
-	b->own = NULL;
-	add_line(b, "Content-Type: %s", event->content_type);
-	add_line(b, "webhook-id: %s", id);
-	add_line(b, "webhook-timestamp: %s", timestamp);
-	add_line(b, "webhook-signature: %s", signatures);
-	add_line(b, "webhook-event: %s", event->type);
-	add_line(b, "Idempotency-Key: %s", id);
-	if (e->ca) {
-		const struct ca_file *ca = find_ca_file(d, e->ca);
-
-		if (!ca)
-			return -ENOENT;
-		b->request.ca = (struct text_span){ca->pem, ca->len};
-	}
-	return add_own_headers(b, e);
 }
 
 /* ---- Jobs ---- */
@@ -545,7 +301,7 @@ static void conclude_attempt(
 	memcpy(op->response, o->response, o->response_len);
 	metrics_attempt(d->options.metrics, &attempt, now);
 	log_attempt(d, job, slot, &attempt, o);
-	clear_suspect(d, &job->delivery);
+	suspects_clear(&d->suspects, &job->delivery);
 	schedule_ended(d->schedule, slot, effect, verdict.endpoint_not_before_ms, now);
 	store_outcome(d->store, op);
 	if (verdict.gone)
@@ -614,7 +370,7 @@ static void on_lost(void *user, struct sending_job *sending)
 	struct dispatch *d = user;
 	struct job *job = (struct job *)sending;
 	struct slot *slot = slot_at(d, job->endpoint);
-	unsigned deaths = job->test ? DEATHS_MAX : suspect_more(d, &job->delivery);
+	unsigned deaths = job->test ? DEATHS_MAX : suspects_add(&d->suspects, &job->delivery);
 	struct sender_outcome died = {.result = RESULT_PROTOCOL};
 
 	died.message_len = (uint16_t)snprintf(died.message, sizeof(died.message),
@@ -706,24 +462,34 @@ static struct job *new_job(struct dispatch *d, struct slot *slot, const struct e
 static int send_request(struct dispatch *d, struct slot *slot, struct job *job,
 	const struct event *event, const void *payload, bool alone)
 {
-	struct building *b = malloc(sizeof(*b));
-	int r = -ENOMEM;
+	struct outgoing_parts parts = {.endpoint = slot->settings,
+		.event = event,
+		.payload = payload,
+		.config = d->options.config,
+		.certificates = d->certificates,
+		.queue_ms = now_ms(d),
+		.wall_ms = clock_wall_ms(d->options.clock)};
+	struct outgoing outgoing;
+	int r = outgoing_build(&outgoing, &parts);
 
-	if (b) {
-		r = build_request(d, b, slot->settings, event, payload);
-		if (r == 0)
-			r = senders_send(
-				d->senders, &job->sending, job->endpoint, &b->request, alone);
-		if (b->request.n_headers)
-			free(b->own);
-	}
-	free(b);
+	if (r == 0)
+		r = senders_send(
+			d->senders, &job->sending, job->endpoint, &outgoing.request, alone);
+	outgoing_clear(&outgoing);
 	return r;
+}
+
+/* In words, why send_request() did not. */
+static const char *explain_unsent(int error)
+{
+	return error == -ENOENT    ? "its CA file cannot be read"
+		: error == -EAGAIN ? "no sender is free"
+				   : strerror(-error);
 }
 
 static void send_one(struct dispatch *d, struct slot *slot, struct claimed *claimed)
 {
-	unsigned deaths = deaths_of(d, &claimed->delivery);
+	unsigned deaths = suspects_count(&d->suspects, &claimed->delivery);
 	const struct event *event;
 	struct job *job;
 	int64_t late_ms;
@@ -747,10 +513,7 @@ static void send_one(struct dispatch *d, struct slot *slot, struct claimed *clai
 		d, slot, job, event, claimed->event->payload, deaths >= DEATHS_BEFORE_ALONE);
 	if (r < 0) {
 		free(job);
-		put_off(d, slot, claimed,
-			r == -ENOENT           ? "its CA file cannot be read"
-				: r == -EAGAIN ? "no sender is free"
-					       : strerror(-r));
+		put_off(d, slot, claimed, explain_unsent(r));
 		return;
 	}
 	histogram_add(
@@ -760,6 +523,75 @@ static void send_one(struct dispatch *d, struct slot *slot, struct claimed *clai
 	job->claimed = claimed;
 	link_job(d, job);
 }
+
+/* ---- Tests ---- */
+
+static void refuse_test(struct dispatch_test *test, const char *why)
+{
+	memset(&test->story, 0, sizeof(test->story));
+	test->story.attempt.retry_after_s = -1;
+	test->story.message_len =
+		(uint16_t)snprintf(test->story.message, sizeof(test->story.message), "%s", why);
+	test->done(test);
+}
+
+/* Returns -EAGAIN when no sender has room, and then changes nothing. */
+static int try_test(struct dispatch *d, struct slot *slot, struct dispatch_test *test)
+{
+	struct event event = {.id = store_next_id(d->store, now_ms(d)),
+		.tenant = slot->settings->tenant,
+		.type = "hookd.test",
+		.content_type = "application/json"};
+	char payload[256], time[TIMESTAMP_TEXT_SIZE];
+	struct job *job;
+	int r;
+
+	timestamp_format(clock_wall_ms(d->options.clock), time);
+	event.payload_len = (uint32_t)snprintf(payload, sizeof(payload),
+		"{\"type\":\"hookd.test\",\"timestamp\":\"%s\",\"data\":{\"endpoint\":\"%s\"}}",
+		time, slot->settings->name);
+	job = new_job(d, slot, &event);
+	if (!job)
+		return -ENOMEM;
+	job->test = test;
+	job->delivery.event = event.id;
+	r = send_request(d, slot, job, &event, payload, false);
+	if (r < 0)
+		free(job);
+	else
+		link_job(d, job);
+	return r;
+}
+
+/* Those that waited for a sender, in their order. */
+static void try_waiting_tests(struct dispatch *d)
+{
+	while (d->waiting) {
+		struct dispatch_test *test = d->waiting;
+		struct slot *slot = slot_at(d, test->endpoint);
+		int r = slot ? try_test(d, slot, test) : -ENODEV;
+
+		if (r == -EAGAIN)
+			return;
+		d->waiting = test->next;
+		if (r < 0)
+			refuse_test(test, slot ? explain_unsent(r) : "the endpoint was removed");
+	}
+}
+
+void dispatch_test(struct dispatch *d, struct slot *slot, struct dispatch_test *test)
+{
+	struct dispatch_test **end = &d->waiting;
+
+	test->endpoint = slot->settings->number;
+	test->next = NULL;
+	while (*end)
+		end = &(*end)->next;
+	*end = test;
+	pump_soon(d);
+}
+
+/* ---- The pump ---- */
 
 static void set_timer(struct dispatch *d, int64_t wake_ms)
 {
@@ -794,6 +626,7 @@ static void on_pump(evutil_socket_t fd, short what, void *user)
 	(void)what;
 	if (!d->started || d->stopping)
 		return;
+	try_waiting_tests(d);
 	schedule_tick(d->schedule, now);
 	while (has_room_for_bytes(d) &&
 		(claimed = schedule_next(d->schedule, senders_free_slots(d->senders), now)))
@@ -847,7 +680,7 @@ void dispatch_forgetting(struct dispatch *d, struct slot *slot)
 
 void dispatch_edited(struct dispatch *d, struct slot *slot)
 {
-	forget_ca_files(d); /* its CA file may be another, or newly written */
+	certificates_forget(d->certificates); /* the file it names may be newly written */
 	schedule_changed(d->schedule, slot, now_ms(d));
 	pump_soon(d);
 }
@@ -897,51 +730,6 @@ void dispatch_sending_changed(struct dispatch *d)
 	schedule_set_paused(d->schedule, store_sending(d->store)->paused);
 	each_slot(d, look_again);
 	pump_soon(d);
-}
-
-/* ---- Tests ---- */
-
-static void refuse_test(struct dispatch_test *test, const char *why)
-{
-	memset(&test->story, 0, sizeof(test->story));
-	test->story.attempt.retry_after_s = -1;
-	test->story.message_len =
-		(uint16_t)snprintf(test->story.message, sizeof(test->story.message), "%s", why);
-	test->done(test);
-}
-
-void dispatch_test(struct dispatch *d, struct slot *slot, struct dispatch_test *test)
-{
-	int64_t now = now_ms(d);
-	struct event event = {.id = store_next_id(d->store, now),
-		.tenant = slot->settings->tenant,
-		.type = "hookd.test",
-		.content_type = "application/json"};
-	char payload[256], time[TIMESTAMP_TEXT_SIZE];
-	struct job *job;
-	int r;
-
-	timestamp_format(clock_wall_ms(d->options.clock), time);
-	event.payload_len = (uint32_t)snprintf(payload, sizeof(payload),
-		"{\"type\":\"hookd.test\",\"timestamp\":\"%s\",\"data\":{\"endpoint\":\"%s\"}}",
-		time, slot->settings->name);
-	job = new_job(d, slot, &event);
-	if (!job) {
-		refuse_test(test, "out of memory");
-		return;
-	}
-	job->test = test;
-	job->delivery.event = event.id;
-	r = send_request(d, slot, job, &event, payload, false);
-	if (r < 0) {
-		free(job);
-		refuse_test(test,
-			r == -ENOENT           ? "the endpoint's CA file cannot be read"
-				: r == -EAGAIN ? "no sender is free"
-					       : strerror(-r));
-		return;
-	}
-	link_job(d, job);
 }
 
 /* ---- Questions ---- */
@@ -1042,11 +830,12 @@ int dispatch_new(struct dispatch **dispatch, const struct dispatch_options *opti
 	d->timer_ms = INT64_MAX;
 	d->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
 	d->schedule = schedule_new(&schedule);
+	d->certificates = certificates_new(options->ca_directory);
 	d->pump = event_new(options->base, -1, 0, on_pump, d);
 	if (d->timer_fd >= 0)
 		d->timer = event_new(options->base, d->timer_fd, EV_READ | EV_PERSIST, on_timer, d);
-	if (!d->schedule || !d->pump || !d->timer || event_add(d->timer, NULL) < 0 ||
-		senders_new(&d->senders, &senders) < 0) {
+	if (!d->schedule || !d->certificates || !d->pump || !d->timer ||
+		event_add(d->timer, NULL) < 0 || senders_new(&d->senders, &senders) < 0) {
 		dispatch_free(d);
 		return -ENOMEM;
 	}
@@ -1066,6 +855,12 @@ void dispatch_start(struct dispatch *d, struct store *store)
 
 void dispatch_stop(struct dispatch *d, void (*idle)(void *user), void *user)
 {
+	while (d->waiting) {
+		struct dispatch_test *test = d->waiting;
+
+		d->waiting = test->next;
+		refuse_test(test, "hookd is stopping");
+	}
 	d->stopping = true;
 	d->idle = idle;
 	d->idle_user = user;
@@ -1075,7 +870,7 @@ void dispatch_stop(struct dispatch *d, void (*idle)(void *user), void *user)
 void dispatch_reload(struct dispatch *d, const struct config *config)
 {
 	d->options.config = config;
-	forget_ca_files(d);
+	certificates_forget(d->certificates);
 	configure_senders(d);
 	each_slot(d, look_again);
 	pump_soon(d);
@@ -1102,7 +897,7 @@ void dispatch_free(struct dispatch *d)
 		event_free(d->pump);
 	if (d->timer_fd >= 0)
 		close(d->timer_fd);
-	tdestroy(d->suspects, free);
-	forget_ca_files(d);
+	suspects_free(&d->suspects);
+	certificates_free(d->certificates);
 	free(d);
 }

@@ -55,11 +55,13 @@ void dispatch_claimed(
 /* All sending was paused or resumed. */
 void dispatch_sending_changed(struct dispatch *dispatch);
 
-/* One attempt now, outside of the queue: an event "hookd.test". done is called once; attempt.result
- * RESULT_NONE: it could not be made, the message says why. */
+/* One attempt as soon as a sender has room, outside of the queue: an event "hookd.test". done is
+ * called once; attempt.result RESULT_NONE: it could not be made, the message says why. */
 struct dispatch_test {
 	struct attempt_story story;
 	void (*done)(struct dispatch_test *test);
+	struct dispatch_test *next; /* dispatch's */
+	uint32_t endpoint;
 };
 void dispatch_test(struct dispatch *dispatch, struct slot *slot, struct dispatch_test *test);
 
@@ -69,16 +71,6 @@ const char *waiting_for_name(enum waiting_for waiting);
 /* next_ms: when it will be attempted, for WAITING_TIME. */
 enum waiting_for dispatch_explain(struct dispatch *dispatch, struct slot *slot,
 	const struct delivery *delivery, int64_t *next_ms);
-
-/* An endpoint's settings as they are in force, defaults filled in. */
-struct effective {
-	const uint32_t *retry_waits_s;
-	unsigned n_retry_waits;
-	int64_t max_age_s; /* 0: none */
-	uint32_t timeout_s, max_in_flight, burst;
-	double rate_per_s; /* 0: none */
-};
-struct effective endpoint_effective(const struct endpoint *endpoint, const struct config *config);
 
 struct dispatch_numbers {
 	unsigned senders_wanted, senders_running, in_flight;

@@ -3,7 +3,9 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define DOUBTFUL_SHARE 4 /* of all slots one in so many */
+#define DOUBTFUL_SHARE 4 /* of all slots and of the room one in so many */
+#define CLAIM_SHARE 32 /* of the room for bytes what a claim may take */
+#define RATE_AHEAD_MS 1000 /* so long before its rate allows it, a lane asks for the next */
 
 /* A place in a ring with a head of its own. */
 struct link {
@@ -13,10 +15,12 @@ struct link {
 struct lane {
 	struct link link; /* in the ring of those who may send, or the queue of those who want a
 			     claim */
-	enum { NOWHERE, SENDING, DOUBTFUL, HUNGRY } place;
+	enum { NOWHERE, SENDING, HUNGRY } place;
 	struct slot *slot;
 	struct claimed *ready, **last_ready;
 	unsigned n_ready, in_flight;
+	unsigned n_asked; /* as many the claim under way may bring */
+	size_t ready_bytes, asked_bytes;
 	unsigned window;
 	bool doubtful; /* did not answer the last time */
 	bool claiming; /* a claim is under way */
@@ -30,15 +34,21 @@ struct lane {
 	size_t heap_at;
 };
 
+/* The lanes that are doubtful, or those that are not. What the ones hold takes no room from the
+ * others. */
+struct group {
+	struct link sending, hungry;
+	unsigned n_in_flight;
+	unsigned n_ready; /* held ready or asked for */
+	size_t ready_bytes;
+};
+
 struct schedule {
 	struct schedule_options options;
 	bool paused;
-	struct link sending, doubtful, hungry;
-	unsigned n_in_flight, n_doubtful_in_flight;
+	struct group groups[2]; /* by lane->doubtful */
 	struct lane **heap; /* by wake_ms */
 	size_t n_heap, heap_size;
-	unsigned n_ready;
-	size_t ready_bytes;
 };
 
 /* ---- Ring and queue ---- */
@@ -150,6 +160,30 @@ static unsigned payload_bytes(const struct claimed *claimed)
 	return claimed->event ? claimed->event->event.payload_len : 0;
 }
 
+static struct group *group_of(struct schedule *s, const struct lane *lane)
+{
+	return &s->groups[lane->doubtful];
+}
+
+/* A lane leaves its group and joins one again whenever something that is counted changes. */
+static void leave(struct schedule *s, const struct lane *lane)
+{
+	struct group *group = group_of(s, lane);
+
+	group->n_in_flight -= lane->in_flight;
+	group->n_ready -= lane->n_ready + lane->n_asked;
+	group->ready_bytes -= lane->ready_bytes + lane->asked_bytes;
+}
+
+static void join(struct schedule *s, const struct lane *lane)
+{
+	struct group *group = group_of(s, lane);
+
+	group->n_in_flight += lane->in_flight;
+	group->n_ready += lane->n_ready + lane->n_asked;
+	group->ready_bytes += lane->ready_bytes + lane->asked_bytes;
+}
+
 static struct lane *lane_of(struct schedule *s, struct slot *slot, int64_t now_ms)
 {
 	struct lane *lane = slot->lane;
@@ -185,6 +219,29 @@ static unsigned window_of(const struct lane *lane, const struct lane_limits *lim
 	return lane->window < limits->max_in_flight ? lane->window : limits->max_in_flight;
 }
 
+/* The room of a lane's group, in deliveries and in bytes. */
+static unsigned room_of(const struct schedule *s, bool doubtful)
+{
+	unsigned share = (s->options.max_ready + DOUBTFUL_SHARE - 1) / DOUBTFUL_SHARE;
+
+	return doubtful ? share : s->options.max_ready - share;
+}
+
+static size_t room_bytes_of(const struct schedule *s, bool doubtful)
+{
+	size_t share = s->options.max_ready_bytes / DOUBTFUL_SHARE;
+
+	return doubtful ? share : s->options.max_ready_bytes - share;
+}
+
+static bool half_is_free(const struct schedule *s, bool doubtful)
+{
+	const struct group *group = &s->groups[doubtful];
+
+	return group->n_ready < room_of(s, doubtful) / 2 &&
+		group->ready_bytes < room_bytes_of(s, doubtful) / 2;
+}
+
 /*
  * How many deliveries the lane may hold ready. What could go at once always; as much again ahead,
  * so that a fast receiver never waits for the store, while the lane is healthy and half of the room
@@ -199,10 +256,7 @@ static unsigned ready_limit(
 
 	if (limits->rate_per_s > 0)
 		return now < limits->burst ? now : limits->burst;
-	if (healthy && s->n_ready < s->options.max_ready / 2 &&
-		s->ready_bytes < s->options.max_ready_bytes / 2)
-		return now + limits->max_in_flight;
-	return now;
+	return healthy && half_is_free(s, lane->doubtful) ? now + limits->max_in_flight : now;
 }
 
 static void enlist(struct schedule *s, struct lane *lane, int place)
@@ -213,11 +267,9 @@ static void enlist(struct schedule *s, struct lane *lane, int place)
 		list_remove(&lane->link);
 	lane->place = place;
 	if (place == SENDING)
-		list_append(&s->sending, &lane->link);
-	else if (place == DOUBTFUL)
-		list_append(&s->doubtful, &lane->link);
+		list_append(&group_of(s, lane)->sending, &lane->link);
 	else if (place == HUNGRY)
-		list_append(&s->hungry, &lane->link);
+		list_append(&group_of(s, lane)->hungry, &lane->link);
 }
 
 /* Nothing to do now or later; only what the lane remembers of the past may keep it. */
@@ -232,10 +284,12 @@ static bool remembers_nothing(const struct lane *lane, const struct lane_limits 
 		(limits->rate_per_s == 0 || lane->tokens >= limits->burst);
 }
 
-/* When so many tokens will be there. */
+/* When so many tokens will be there; now, when they are. */
 static int64_t tokens_at(
 	const struct lane *lane, const struct lane_limits *limits, double tokens, int64_t now_ms)
 {
+	if (limits->rate_per_s == 0 || lane->tokens >= tokens)
+		return now_ms;
 	return now_ms + 1 + (int64_t)((tokens - lane->tokens) * 1000 / limits->rate_per_s);
 }
 
@@ -246,19 +300,20 @@ static void ask_again(struct lane *lane)
 	lane->recheck = lane->claiming;
 }
 
+/* To be followed by place(). */
 static void set_doubtful(struct schedule *s, struct lane *lane, bool doubtful)
 {
-	if (doubtful && !lane->doubtful)
-		s->n_doubtful_in_flight += lane->in_flight;
-	if (!doubtful && lane->doubtful)
-		s->n_doubtful_in_flight -= lane->in_flight;
+	if (lane->doubtful == doubtful)
+		return;
+	enlist(s, lane, NOWHERE);
+	leave(s, lane);
 	lane->doubtful = doubtful;
+	join(s, lane);
 }
 
 static void free_lane(struct schedule *s, struct lane *lane)
 {
-	set_doubtful(s, lane, false);
-	s->n_in_flight -= lane->in_flight;
+	leave(s, lane);
 	enlist(s, lane, NOWHERE);
 	set_wake(s, lane, INT64_MAX);
 	lane->slot->lane = NULL;
@@ -279,14 +334,13 @@ static bool wants_more(
 static void place(struct schedule *s, struct lane *lane, int64_t now_ms)
 {
 	struct lane_limits limits = limits_of(s, lane);
-	bool rate_allows;
-	int64_t wake_ms = INT64_MAX;
+	int64_t wake_ms = INT64_MAX, allowed_ms;
 	int where = NOWHERE;
 
 	if (lane->not_before_ms && lane->not_before_ms <= now_ms)
 		lane->not_before_ms = 0;
 	refill(lane, &limits, now_ms);
-	rate_allows = limits.rate_per_s == 0 || lane->tokens >= 1;
+	allowed_ms = tokens_at(lane, &limits, 1, now_ms);
 	if (limits.paused || s->paused) {
 		/* Waits for resume. */
 	} else if (lane->not_before_ms) {
@@ -295,13 +349,17 @@ static void place(struct schedule *s, struct lane *lane, int64_t now_ms)
 		if (limits.rate_per_s > 0 && lane->tokens < limits.burst)
 			wake_ms = tokens_at(lane, &limits, limits.burst, now_ms);
 	} else {
-		if (lane->n_ready && !rate_allows)
-			wake_ms = tokens_at(lane, &limits, 1, now_ms);
+		int64_t ask_ms = allowed_ms > now_ms ? allowed_ms - RATE_AHEAD_MS : now_ms;
+
+		if (lane->due_ms > ask_ms)
+			ask_ms = lane->due_ms;
+		if (lane->n_ready && allowed_ms > now_ms)
+			wake_ms = allowed_ms;
 		else if (lane->n_ready && lane->in_flight < window_of(lane, &limits))
-			where = lane->doubtful ? DOUBTFUL : SENDING;
-		if (!lane->claiming && lane->due_ms > now_ms && lane->due_ms < wake_ms)
-			wake_ms = lane->due_ms;
-		if (where == NOWHERE && !lane->claiming && lane->due_ms <= now_ms &&
+			where = SENDING;
+		if (!lane->claiming && ask_ms > now_ms && ask_ms < wake_ms)
+			wake_ms = ask_ms;
+		if (where == NOWHERE && !lane->claiming && ask_ms <= now_ms &&
 			wants_more(s, lane, &limits))
 			where = HUNGRY;
 	}
@@ -320,9 +378,10 @@ struct schedule *schedule_new(const struct schedule_options *options)
 	if (!s)
 		return NULL;
 	s->options = *options;
-	list_init(&s->sending);
-	list_init(&s->doubtful);
-	list_init(&s->hungry);
+	for (int i = 0; i < 2; i++) {
+		list_init(&s->groups[i].sending);
+		list_init(&s->groups[i].hungry);
+	}
 	return s;
 }
 
@@ -336,17 +395,23 @@ void schedule_free(struct schedule *s)
 
 static void drop_ready(struct schedule *s, struct lane *lane)
 {
+	leave(s, lane);
 	while (lane->ready) {
 		struct claimed *claimed = lane->ready;
 
 		lane->ready = claimed->next;
-		s->n_ready--;
-		s->ready_bytes -= payload_bytes(claimed);
 		claimed->next = NULL;
 		s->options.unclaim(s->options.user, claimed);
 	}
 	lane->last_ready = &lane->ready;
 	lane->n_ready = 0;
+	lane->ready_bytes = 0;
+	join(s, lane);
+}
+
+static bool is_stopped(const struct schedule *s, const struct lane *lane, int64_t now_ms)
+{
+	return s->paused || limits_of(s, lane).paused || lane->not_before_ms > now_ms;
 }
 
 /* Gives what is ready back, so that it takes no room from others while the lane waits. */
@@ -375,9 +440,8 @@ void schedule_changed(struct schedule *s, struct slot *slot, int64_t now_ms)
 {
 	if (!slot->lane)
 		return;
-	if (s->paused || limits_of(s, slot->lane).paused) {
+	if (is_stopped(s, slot->lane, now_ms))
 		shed(s, slot->lane);
-	}
 	place(s, slot->lane, now_ms);
 }
 
@@ -399,29 +463,62 @@ void schedule_forget(struct schedule *s, struct slot *slot)
 	free_lane(s, slot->lane);
 }
 
-bool schedule_wish(struct schedule *s, struct wish_for *wish)
+/* The first of a queue that gets something, and no longer stands in it. NULL: there is none, or no
+ * room. */
+static struct lane *next_hungry(struct schedule *s, bool doubtful, unsigned *max_n)
 {
-	while (s->hungry.next != &s->hungry) {
-		struct lane *lane = lane_at(s->hungry.next);
+	struct group *group = &s->groups[doubtful];
+
+	while (group->hungry.next != &group->hungry) {
+		struct lane *lane = lane_at(group->hungry.next);
 		struct lane_limits limits = limits_of(s, lane);
 		unsigned limit = ready_limit(s, lane, &limits);
 
-		if (s->n_ready >= s->options.max_ready ||
-			s->ready_bytes >= s->options.max_ready_bytes)
-			return false;
+		if (group->n_ready >= room_of(s, doubtful) ||
+			group->ready_bytes >= room_bytes_of(s, doubtful))
+			return NULL;
 		enlist(s, lane, NOWHERE);
 		if (limit <= lane->n_ready)
 			continue; /* the room went to others; it is placed anew when something
 				     happens to it */
-		lane->claiming = true;
-		wish->endpoint = lane->slot->settings->number;
-		wish->max_n = limit - lane->n_ready;
-		if (wish->max_n > s->options.max_ready - s->n_ready)
-			wish->max_n = s->options.max_ready - s->n_ready;
-		wish->max_bytes = s->options.max_ready_bytes / 8;
-		return true;
+		*max_n = limit - lane->n_ready;
+		if (*max_n > room_of(s, doubtful) - group->n_ready)
+			*max_n = room_of(s, doubtful) - group->n_ready;
+		return lane;
 	}
-	return false;
+	return NULL;
+}
+
+bool schedule_wish(struct schedule *s, struct wish_for *wish)
+{
+	struct lane *lane = next_hungry(s, false, &wish->max_n);
+
+	if (!lane)
+		lane = next_hungry(s, true, &wish->max_n);
+	if (!lane)
+		return false;
+	wish->endpoint = lane->slot->settings->number;
+	wish->max_bytes = s->options.max_ready_bytes / CLAIM_SHARE;
+	lane->claiming = true;
+	leave(s, lane);
+	lane->n_asked = wish->max_n;
+	lane->asked_bytes = wish->max_bytes;
+	join(s, lane);
+	return true;
+}
+
+static void take_in(struct lane *lane, struct claimed *list)
+{
+	while (list) {
+		struct claimed *next = list->next;
+
+		list->next = NULL;
+		*lane->last_ready = list;
+		lane->last_ready = &list->next;
+		lane->n_ready++;
+		lane->ready_bytes += payload_bytes(list);
+		list = next;
+	}
 }
 
 void schedule_claimed(struct schedule *s, struct slot *slot, struct claimed *list,
@@ -433,20 +530,16 @@ void schedule_claimed(struct schedule *s, struct slot *slot, struct claimed *lis
 	if (!lane->recheck)
 		lane->due_ms = next_due_ms;
 	lane->recheck = false;
-	while (list) {
-		struct claimed *next = list->next;
-
-		list->next = NULL;
-		*lane->last_ready = list;
-		lane->last_ready = &list->next;
-		lane->n_ready++;
-		s->n_ready++;
-		s->ready_bytes += payload_bytes(list);
-		list = next;
-	}
+	leave(s, lane);
+	lane->n_asked = 0;
+	lane->asked_bytes = 0;
+	take_in(lane, list);
+	join(s, lane);
 	if (lane->stale)
 		drop_ready(s, lane);
 	lane->stale = false;
+	if (is_stopped(s, lane, now_ms))
+		shed(s, lane);
 	place(s, lane, now_ms);
 }
 
@@ -454,16 +547,15 @@ static struct claimed *send_from(struct schedule *s, struct lane *lane, int64_t 
 {
 	struct claimed *claimed = lane->ready;
 
+	leave(s, lane);
 	lane->ready = claimed->next;
 	if (!lane->ready)
 		lane->last_ready = &lane->ready;
 	claimed->next = NULL;
 	lane->n_ready--;
-	s->n_ready--;
-	s->ready_bytes -= payload_bytes(claimed);
+	lane->ready_bytes -= payload_bytes(claimed);
 	lane->in_flight++;
-	s->n_in_flight++;
-	s->n_doubtful_in_flight += lane->doubtful;
+	join(s, lane);
 	if (limits_of(s, lane).rate_per_s > 0)
 		lane->tokens -= 1;
 	place(s, lane, now_ms);
@@ -491,15 +583,17 @@ static struct lane *take_turn(struct link *ring, unsigned free_slots)
 
 struct claimed *schedule_next(struct schedule *s, unsigned free_slots, int64_t now_ms)
 {
-	unsigned doubtful_slots = (s->n_in_flight + free_slots) / DOUBTFUL_SHARE;
+	struct group *good = &s->groups[false], *doubtful = &s->groups[true];
+	unsigned slots = good->n_in_flight + doubtful->n_in_flight + free_slots;
+	unsigned doubtful_slots = slots / DOUBTFUL_SHARE;
 	struct lane *lane = NULL;
 
 	if (free_slots == 0)
 		return NULL;
-	if (s->n_doubtful_in_flight < (doubtful_slots ? doubtful_slots : 1))
-		lane = take_turn(&s->doubtful, free_slots);
+	if (doubtful->n_in_flight < (doubtful_slots ? doubtful_slots : 1))
+		lane = take_turn(&doubtful->sending, free_slots);
 	if (!lane)
-		lane = take_turn(&s->sending, free_slots);
+		lane = take_turn(&good->sending, free_slots);
 	return lane ? send_from(s, lane, now_ms) : NULL;
 }
 
@@ -528,13 +622,13 @@ void schedule_ended(struct schedule *s, struct slot *slot, enum attempt_effect e
 	struct lane *lane = slot->lane;
 
 	assert(lane && lane->in_flight);
-	s->n_in_flight--;
-	s->n_doubtful_in_flight -= lane->doubtful;
+	leave(s, lane);
 	lane->in_flight--;
+	join(s, lane);
 	learn(s, lane, effect, limits_of(s, lane).max_in_flight);
 	if (not_before_ms > lane->not_before_ms)
 		lane->not_before_ms = not_before_ms;
-	if (effect == EFFECT_NO_ANSWER || lane->not_before_ms > now_ms)
+	if (effect == EFFECT_NO_ANSWER || is_stopped(s, lane, now_ms))
 		shed(s, lane);
 	if (effect == EFFECT_NOT_MADE)
 		ask_again(lane);
@@ -575,9 +669,10 @@ enum lane_wait schedule_explain(
 
 int64_t schedule_lateness_ms(const struct schedule *s, int64_t now_ms)
 {
+	const struct link *sending = &s->groups[false].sending;
 	int64_t latest_ms = 0;
 
-	for (struct link *link = s->sending.next; link != &s->sending; link = link->next) {
+	for (struct link *link = sending->next; link != sending; link = link->next) {
 		int64_t late_ms = now_ms - lane_at(link)->ready->delivery.due_ms;
 
 		if (late_ms > latest_ms)

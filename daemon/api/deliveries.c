@@ -114,11 +114,12 @@ struct finding {
 static void on_found(struct store_query *query)
 {
 	struct finding *f = (struct finding *)query;
-	struct delivery_page *page = &query->answer.delivery_page;
+	struct delivery_page page = query->answer.delivery_page;
+	bool ok = query->result == ENGINE_OK;
 
-	f->found(f, query->result == ENGINE_OK ? page : NULL);
-	if (query->result == ENGINE_OK)
-		delivery_page_clear(page);
+	f->found(f, ok ? &page : NULL); /* may free f, or ask anew with it */
+	if (ok)
+		delivery_page_clear(&page);
 }
 
 static void find_deliveries(struct store *store, struct finding *f, const struct event_id *event)

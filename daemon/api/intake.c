@@ -302,7 +302,8 @@ static int add_event(
 	*e = (struct new_event){
 		.event = {.id = store_next_id(o->store, now_ms),
 			.accepted_ms = now_ms,
-			.timestamp_wall_ms = a->has_timestamp ? a->timestamp_wall_ms : wall_ms,
+			.timestamp_wall_ms = a->has_timestamp ? a->timestamp_wall_ms
+							      : clock_to_wall(o->clock, now_ms),
 			.deliver_at_wall_ms = a->deliver_at_wall_ms,
 			.uid = request_uid(s->request),
 			.tenant = room->tenant,

@@ -6,6 +6,7 @@
 #include "../../lib/http_status.h"
 #include "../../lib/text.h"
 #include "../../lib/timestamp.h"
+#include "../outgoing.h"
 
 json_t *render_wall_time(int64_t wall_ms)
 {

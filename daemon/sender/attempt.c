@@ -31,6 +31,7 @@ struct attempt_job {
 	uint64_t slot;
 
 	struct url url;
+	bool allow_http;
 	struct networks allow_private; /* of the endpoint */
 	struct peer addresses[RESOLVER_ADDRESSES_MAX]; /* all allowed */
 	size_t n_addresses, tried;
@@ -293,6 +294,9 @@ static void start(struct attempt_job *job)
 
 	if (url_parse(job->transfer.url, &job->url, &expected) < 0)
 		finish_with(job, RESULT_ADDRESS, "the URL is not one: expected %s", expected);
+	else if (!job->url.https && !job->allow_http)
+		finish_with(job, RESULT_ADDRESS,
+			"refused by the address rules: plain http is not allowed");
 	else if (!guard_port_allowed(config->ports.list, config->ports.n, job->url.port))
 		finish_with(job, RESULT_ADDRESS,
 			"refused by the address rules: port %u ([network] ports)", job->url.port);
@@ -370,6 +374,7 @@ void attempts_begin(struct attempts *a, const struct sender_request *q, int body
 	job->attempts = a;
 	job->slot = q->slot;
 	job->timeout_ms = q->timeout_ms;
+	job->allow_http = q->allow_http;
 	job->started_us = clock_monotonic_us();
 	job->query.done = on_resolved;
 	job->transfer.headers = job->headers;

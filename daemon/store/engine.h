@@ -153,7 +153,8 @@ struct housekeeping {
 /* An endpoint whose deliveries a batch changed. */
 struct touched {
 	uint32_t endpoint;
-	int64_t earliest_due_ms; /* of what may be claimed anew since the batch; INT64_MAX for nothing */
+	int64_t earliest_due_ms; /* of what may be claimed anew since the batch; INT64_MAX for
+				    nothing */
 	bool by_verb; /* changed by a verb: what was claimed before is stale */
 	bool forgotten; /* a removed endpoint to which no delivery refers any more: it is gone */
 	int64_t oldest_pending_ms; /* 0: nothing pending */

@@ -294,6 +294,17 @@ def test_after_a_reload_a_kept_connection_is_not_used_where_it_may_not_go(hookd,
     assert len(receiver.requests) == 1
 
 
+def test_plain_http_that_is_allowed_no_more_is_refused_at_the_next_attempt(make_hookd, receive):
+    hookd = make_hookd()
+    receiver = receive()
+    hookd.admin.add_endpoint("e", receiver.url, retry_schedule_s=[])
+    hookd.configure({"network": {"allow_http": "no"}})
+    hookd.reload()
+    event = hookd.submit.submit("t", 1)["id"]
+    attempt = hookd.manage.wait_for(event, "e", "dead")["last_attempt"]
+    assert attempt["result"] == "address" and "plain http" in attempt["message"] and receiver.requests == []
+
+
 def test_a_proxy_in_the_environment_is_not_used(make_hookd, receive):
     hookd = make_hookd(start=False)
     proxy, receiver = receive(), receive()

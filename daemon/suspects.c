@@ -1,0 +1,66 @@
+#include "suspects.h"
+
+#include <search.h>
+#include <stdlib.h>
+
+struct suspect {
+	struct delivery_ref ref;
+	unsigned deaths;
+};
+
+static int compare(const void *a, const void *b)
+{
+	const struct delivery_ref *x = &((const struct suspect *)a)->ref;
+	const struct delivery_ref *y = &((const struct suspect *)b)->ref;
+	int order = event_id_compare(&x->event, &y->event);
+
+	if (order)
+		return order;
+	return x->endpoint < y->endpoint ? -1 : x->endpoint > y->endpoint;
+}
+
+static struct suspect *find(const struct suspects *suspects, const struct delivery *delivery)
+{
+	struct suspect key = {.ref = {delivery->event, delivery->endpoint}};
+	void *found = tfind(&key, &suspects->tree, compare);
+
+	return found ? *(struct suspect **)found : NULL;
+}
+
+unsigned suspects_add(struct suspects *suspects, const struct delivery *delivery)
+{
+	struct suspect *suspect = find(suspects, delivery);
+
+	if (suspect)
+		return ++suspect->deaths;
+	suspect = calloc(1, sizeof(*suspect));
+	if (!suspect)
+		return 1;
+	*suspect = (struct suspect){{delivery->event, delivery->endpoint}, 1};
+	if (!tsearch(suspect, &suspects->tree, compare))
+		free(suspect);
+	return 1;
+}
+
+unsigned suspects_count(const struct suspects *suspects, const struct delivery *delivery)
+{
+	const struct suspect *suspect = find(suspects, delivery);
+
+	return suspect ? suspect->deaths : 0;
+}
+
+void suspects_clear(struct suspects *suspects, const struct delivery *delivery)
+{
+	struct suspect *suspect = find(suspects, delivery);
+
+	if (!suspect)
+		return;
+	tdelete(suspect, &suspects->tree, compare);
+	free(suspect);
+}
+
+void suspects_free(struct suspects *suspects)
+{
+	tdestroy(suspects->tree, free);
+	suspects->tree = NULL;
+}
