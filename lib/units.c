@@ -26,9 +26,11 @@ static int parse_number(const char **text, int64_t max, int64_t *number)
 	if (**text < '0' || **text > '9')
 		return -EINVAL;
 	for (; **text >= '0' && **text <= '9'; (*text)++) {
-		value = value * 10 + (**text - '0');
-		if (value > max)
+		int digit = **text - '0';
+
+		if (value > (max - digit) / 10)
 			return -ERANGE;
+		value = value * 10 + digit;
 	}
 	*number = value;
 	return 0;

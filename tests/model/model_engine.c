@@ -310,6 +310,9 @@ static void apply_outcome(struct engine *m, struct outcome_op *op)
 		}
 		replace(m, at, &after);
 	}
+	if (after.state == DELIVERY_PENDING &&
+		after.due_ms < touch(m, o->endpoint)->earliest_due_ms)
+		touch(m, o->endpoint)->earliest_due_ms = after.due_ms;
 	op->after = after;
 }
 

@@ -1,0 +1,426 @@
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../../daemon/secretbox.h"
+#include "helpers.h"
+
+#define OWNER 7
+#define PLAIN "a signing secret"
+#define SEALED_LEN (sizeof(PLAIN) + SECRETBOX_OVERHEAD)
+
+#define HEX_KEY "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F"
+
+/* ---- Keys in files ---- */
+
+static char *in_directory(void **state, const char *name)
+{
+	static char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", (const char *)*state, name);
+	return path;
+}
+
+static void write_key_file(void **state, const char *bytes, size_t len)
+{
+	write_file(in_directory(state, "master.key"), bytes, len);
+}
+
+static struct secretbox open_good(void **state)
+{
+	struct secretbox box;
+	struct problem problem;
+
+	if (secretbox_open_key(&box, *state, &problem) != 0)
+		fail_msg("%s", problem.detail);
+	return box;
+}
+
+static void assert_key_refused(void **state)
+{
+	struct secretbox box;
+	struct problem problem;
+
+	assert_int_equal(secretbox_open_key(&box, *state, &problem), -EIO);
+	assert_non_null(strstr(problem.detail, "master.key"));
+}
+
+static void assert_is_counting_key(const struct secretbox *box)
+{
+	for (int i = 0; i < SECRETBOX_KEY_LEN; i++)
+		assert_int_equal(box->key[i], i);
+}
+
+static void test_key_is_made_at_the_first_start_for_the_owner_alone(void **state)
+{
+	struct stat status;
+
+	umask(0);
+	open_good(state);
+	assert_int_equal(stat(in_directory(state, "master.key"), &status), 0);
+	assert_int_equal(status.st_mode & 07777, 0600);
+	assert_int_equal(status.st_size, 2 * SECRETBOX_KEY_LEN + 1);
+}
+
+static void test_key_that_was_made_is_read_again(void **state)
+{
+	struct secretbox made = open_good(state), again = open_good(state);
+
+	assert_memory_equal(&made, &again, sizeof(made));
+}
+
+static void test_no_half_made_key_is_left(void **state)
+{
+	open_good(state);
+	assert_int_equal(access(in_directory(state, "master.key.new"), F_OK), -1);
+}
+
+static void test_half_made_key_of_a_crash_is_made_anew(void **state)
+{
+	write_file(in_directory(state, "master.key.new"), "0001", 4);
+	open_good(state);
+	assert_int_equal(access(in_directory(state, "master.key.new"), F_OK), -1);
+}
+
+static void test_keys_that_are_made_differ(void **state)
+{
+	struct secretbox first = open_good(state), second;
+
+	assert_int_equal(unlink(in_directory(state, "master.key")), 0);
+	second = open_good(state);
+	assert_memory_not_equal(first.key, second.key, sizeof(first.key));
+}
+
+static void test_key_may_be_hexadecimal_digits(void **state)
+{
+	struct secretbox box;
+
+	write_key_file(state, HEX_KEY, 64);
+	box = open_good(state);
+	assert_is_counting_key(&box);
+	write_key_file(state, HEX_KEY "\n", 65);
+	box = open_good(state);
+	assert_is_counting_key(&box);
+}
+
+static void test_key_may_be_raw_bytes(void **state)
+{
+	struct secretbox box;
+	char raw[SECRETBOX_KEY_LEN];
+
+	for (int i = 0; i < SECRETBOX_KEY_LEN; i++)
+		raw[i] = (char)i;
+	write_key_file(state, raw, sizeof(raw));
+	box = open_good(state);
+	assert_is_counting_key(&box);
+}
+
+static void test_file_that_is_no_key_is_refused(void **state)
+{
+	static const char *const texts[] = {"", "\n", "short", HEX_KEY "\n\n", HEX_KEY "0",
+		HEX_KEY HEX_KEY, HEX_KEY " ",
+		"g00102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+		"00102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+		"0x0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		write_key_file(state, texts[i], strlen(texts[i]));
+		assert_key_refused(state);
+	}
+}
+
+/* A key is never made over one that cannot be read. */
+static void test_bad_key_file_is_left_alone(void **state)
+{
+	struct stat status;
+
+	write_key_file(state, "short", 5);
+	assert_key_refused(state);
+	assert_int_equal(stat(in_directory(state, "master.key"), &status), 0);
+	assert_int_equal(status.st_size, 5);
+}
+
+static void test_directory_that_is_none_is_refused(void **state)
+{
+	struct secretbox box;
+	struct problem problem;
+
+	assert_int_equal(secretbox_open_key(&box, in_directory(state, "none"), &problem), -EIO);
+}
+
+/* ---- Credentials ---- */
+
+static void test_credential_comes_before_the_data_directory(void **state)
+{
+	struct secretbox box;
+
+	write_key_file(state, "not even looked at", 18);
+	write_file(in_directory(state, "hookd-master-key"), HEX_KEY "\n", 65);
+	setenv("CREDENTIALS_DIRECTORY", *state, 1);
+	box = open_good(state);
+	assert_is_counting_key(&box);
+}
+
+static void test_other_credentials_are_none_of_ours(void **state)
+{
+	struct secretbox box;
+
+	write_key_file(state, HEX_KEY, 64);
+	write_file(in_directory(state, "another"), "x", 1);
+	setenv("CREDENTIALS_DIRECTORY", *state, 1);
+	box = open_good(state);
+	assert_is_counting_key(&box);
+}
+
+static void test_bad_credential_is_refused_and_no_key_made(void **state)
+{
+	struct secretbox box;
+	struct problem problem;
+
+	write_file(in_directory(state, "hookd-master-key"), "short", 5);
+	setenv("CREDENTIALS_DIRECTORY", *state, 1);
+	assert_int_equal(secretbox_open_key(&box, *state, &problem), -EIO);
+	assert_non_null(strstr(problem.detail, "hookd-master-key"));
+	assert_int_equal(access(in_directory(state, "master.key"), F_OK), -1);
+}
+
+/* ---- Sealing ---- */
+
+static struct secretbox box_of(void **state, const char *hex_key)
+{
+	write_key_file(state, hex_key, 64);
+	return open_good(state);
+}
+
+static struct secretbox a_box(void **state)
+{
+	return box_of(state, HEX_KEY);
+}
+
+static struct secretbox another_box(void **state)
+{
+	return box_of(state, "ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
+}
+
+static void seal(const struct secretbox *box, uint8_t sealed[static SEALED_LEN])
+{
+	assert_int_equal(secretbox_seal(box, OWNER, PLAIN, sizeof(PLAIN), sealed), 0);
+}
+
+static int unseal(const struct secretbox *box, uint32_t owner, const uint8_t *sealed, size_t len)
+{
+	size_t plain_len = len > SECRETBOX_OVERHEAD ? len - SECRETBOX_OVERHEAD : 0;
+	uint8_t *plain = malloc(plain_len ? plain_len : 1); /* no byte more than promised */
+	int r = secretbox_unseal(box, owner, sealed, len, plain);
+
+	if (r == 0)
+		assert_memory_equal(plain, PLAIN, plain_len);
+	free(plain);
+	return r;
+}
+
+static void test_what_was_sealed_can_be_unsealed(void **state)
+{
+	struct secretbox box = a_box(state);
+	uint8_t sealed[SEALED_LEN];
+
+	seal(&box, sealed);
+	assert_int_equal(unseal(&box, OWNER, sealed, sizeof(sealed)), 0);
+}
+
+static void test_sealed_box_does_not_show_what_is_in_it(void **state)
+{
+	struct secretbox box = a_box(state);
+	uint8_t sealed[SEALED_LEN];
+
+	seal(&box, sealed);
+	assert_null(memmem(sealed, sizeof(sealed), PLAIN, 4));
+}
+
+static void test_no_two_seals_are_the_same(void **state)
+{
+	struct secretbox box = a_box(state);
+	uint8_t first[SEALED_LEN], second[SEALED_LEN];
+
+	seal(&box, first);
+	seal(&box, second);
+	assert_memory_not_equal(first, second, sizeof(first));
+}
+
+static void test_nothing_can_be_sealed_too(void **state)
+{
+	struct secretbox box = a_box(state);
+	uint8_t sealed[SECRETBOX_OVERHEAD];
+
+	assert_int_equal(secretbox_seal(&box, OWNER, "", 0, sealed), 0);
+	assert_int_equal(unseal(&box, OWNER, sealed, sizeof(sealed)), 0);
+}
+
+static void test_box_of_another_owner_is_refused(void **state)
+{
+	struct secretbox box = a_box(state);
+	uint8_t sealed[SEALED_LEN];
+
+	seal(&box, sealed);
+	for (int bit = 0; bit < 32; bit++)
+		assert_int_equal(
+			unseal(&box, OWNER ^ (uint32_t)1 << bit, sealed, sizeof(sealed)), -EBADMSG);
+}
+
+static void test_every_flipped_bit_is_noticed(void **state)
+{
+	struct secretbox box = a_box(state);
+	uint8_t sealed[SEALED_LEN];
+
+	seal(&box, sealed);
+	for (size_t i = 0; i < 8 * sizeof(sealed); i++) {
+		sealed[i / 8] ^= (uint8_t)(1 << i % 8);
+		assert_int_equal(unseal(&box, OWNER, sealed, sizeof(sealed)), -EBADMSG);
+		sealed[i / 8] ^= (uint8_t)(1 << i % 8);
+	}
+}
+
+static void test_every_truncation_is_noticed(void **state)
+{
+	struct secretbox box = a_box(state);
+	uint8_t sealed[SEALED_LEN];
+
+	seal(&box, sealed);
+	for (size_t len = 0; len < sizeof(sealed); len++) {
+		uint8_t *cut =
+			malloc(len ? len : 1); /* so that the sanitizer sees a byte too many */
+
+		memcpy(cut, sealed, len);
+		assert_int_equal(unseal(&box, OWNER, cut, len), -EBADMSG);
+		free(cut);
+	}
+}
+
+static void test_box_of_another_key_is_refused(void **state)
+{
+	struct secretbox box = a_box(state), other = another_box(state);
+	uint8_t sealed[SEALED_LEN];
+
+	seal(&box, sealed);
+	assert_int_equal(unseal(&other, OWNER, sealed, sizeof(sealed)), -EBADMSG);
+}
+
+static void test_what_fails_to_unseal_leaves_nothing_behind(void **state)
+{
+	static const uint8_t nothing[sizeof(PLAIN)];
+	struct secretbox box = a_box(state);
+	uint8_t sealed[SEALED_LEN], plain[sizeof(PLAIN)];
+
+	seal(&box, sealed);
+	sealed[SEALED_LEN - 1] ^= 1;
+	assert_int_equal(secretbox_unseal(&box, OWNER, sealed, sizeof(sealed), plain), -EBADMSG);
+	assert_memory_equal(plain, nothing, sizeof(plain));
+}
+
+static void test_key_id_tells_keys_apart(void **state)
+{
+	struct secretbox box = a_box(state), same = a_box(state), other = another_box(state);
+
+	assert_memory_equal(box.key_id, same.key_id, sizeof(box.key_id));
+	assert_memory_not_equal(box.key_id, other.key_id, sizeof(box.key_id));
+	assert_memory_not_equal(box.key_id, box.key, sizeof(box.key_id));
+}
+
+static void test_cleared_box_holds_no_key(void **state)
+{
+	static const struct secretbox nothing;
+	struct secretbox box = a_box(state);
+
+	secretbox_clear(&box);
+	assert_memory_equal(&box, &nothing, sizeof(box));
+}
+
+/* ---- Fingerprints ---- */
+
+static void test_fingerprint_is_eight_hexadecimal_digits(void **state)
+{
+	struct secretbox box = a_box(state);
+	char text[SECRETBOX_FINGERPRINT_SIZE];
+
+	secretbox_fingerprint(&box, PLAIN, sizeof(PLAIN), text);
+	assert_int_equal(strlen(text), 8);
+	assert_int_equal(strspn(text, "0123456789abcdef"), 8);
+}
+
+static void test_fingerprint_tells_secrets_and_keys_apart(void **state)
+{
+	struct secretbox box = a_box(state), other = another_box(state);
+	char text[SECRETBOX_FINGERPRINT_SIZE], same[SECRETBOX_FINGERPRINT_SIZE],
+		another_secret[SECRETBOX_FINGERPRINT_SIZE], another_key[SECRETBOX_FINGERPRINT_SIZE];
+
+	secretbox_fingerprint(&box, PLAIN, sizeof(PLAIN), text);
+	secretbox_fingerprint(&box, PLAIN, sizeof(PLAIN), same);
+	secretbox_fingerprint(&box, PLAIN, sizeof(PLAIN) - 1, another_secret);
+	secretbox_fingerprint(&other, PLAIN, sizeof(PLAIN), another_key);
+	assert_string_equal(text, same);
+	assert_string_not_equal(text, another_secret);
+	assert_string_not_equal(text, another_key);
+}
+
+static void test_longest_secret_has_a_fingerprint(void **state)
+{
+	struct secretbox box = a_box(state);
+	uint8_t secret[64] = {1};
+	char text[SECRETBOX_FINGERPRINT_SIZE];
+
+	secretbox_fingerprint(&box, secret, sizeof(secret), text);
+	assert_int_equal(strlen(text), 8);
+}
+
+static int setup(void **state)
+{
+	unsetenv("CREDENTIALS_DIRECTORY");
+	return make_directory(state);
+}
+
+#define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, setup, remove_directory)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		IN_DIRECTORY(test_key_is_made_at_the_first_start_for_the_owner_alone),
+		IN_DIRECTORY(test_key_that_was_made_is_read_again),
+		IN_DIRECTORY(test_no_half_made_key_is_left),
+		IN_DIRECTORY(test_half_made_key_of_a_crash_is_made_anew),
+		IN_DIRECTORY(test_keys_that_are_made_differ),
+		IN_DIRECTORY(test_key_may_be_hexadecimal_digits),
+		IN_DIRECTORY(test_key_may_be_raw_bytes),
+		IN_DIRECTORY(test_file_that_is_no_key_is_refused),
+		IN_DIRECTORY(test_bad_key_file_is_left_alone),
+		IN_DIRECTORY(test_directory_that_is_none_is_refused),
+		IN_DIRECTORY(test_credential_comes_before_the_data_directory),
+		IN_DIRECTORY(test_other_credentials_are_none_of_ours),
+		IN_DIRECTORY(test_bad_credential_is_refused_and_no_key_made),
+		IN_DIRECTORY(test_what_was_sealed_can_be_unsealed),
+		IN_DIRECTORY(test_sealed_box_does_not_show_what_is_in_it),
+		IN_DIRECTORY(test_no_two_seals_are_the_same),
+		IN_DIRECTORY(test_nothing_can_be_sealed_too),
+		IN_DIRECTORY(test_box_of_another_owner_is_refused),
+		IN_DIRECTORY(test_every_flipped_bit_is_noticed),
+		IN_DIRECTORY(test_every_truncation_is_noticed),
+		IN_DIRECTORY(test_box_of_another_key_is_refused),
+		IN_DIRECTORY(test_what_fails_to_unseal_leaves_nothing_behind),
+		IN_DIRECTORY(test_key_id_tells_keys_apart),
+		IN_DIRECTORY(test_cleared_box_holds_no_key),
+		IN_DIRECTORY(test_fingerprint_is_eight_hexadecimal_digits),
+		IN_DIRECTORY(test_fingerprint_tells_secrets_and_keys_apart),
+		IN_DIRECTORY(test_longest_secret_has_a_fingerprint),
+	};
+
+	return cmocka_run_group_tests_name("secretbox", tests, NULL, NULL);
+}
