@@ -271,7 +271,7 @@ static void print_limits(const json_t *e)
 		units_format_duration(max_age_s, span);
 		snprintf(age, sizeof(age), "max age %.36s", span);
 	}
-	if (json_is_number(rate))
+	if (json_number_value(rate) > 0)
 		snprintf(rates, sizeof(rates), "%g/s in bursts of %lld", json_number_value(rate),
 			field_number(e, "burst"));
 	print_label("limits");

@@ -68,9 +68,15 @@ static void set(struct settings *s, const char *member, json_t *value)
 	json_object_set_new(s->body, member, value);
 }
 
+/* An empty value brings the default back; for what may be without a limit, "none" is one. */
 static bool is_default(const char *text)
 {
-	return text[0] == '\0' || strcmp(text, "none") == 0;
+	return text[0] == '\0';
+}
+
+static bool is_none(const char *text)
+{
+	return strcmp(text, "none") == 0;
 }
 
 /* Texts with commas, given once or more, as one list. */
@@ -120,6 +126,14 @@ static int set_duration(
 	return 0;
 }
 
+static int set_max_age(struct settings *s)
+{
+	if (!is_none(s->max_age))
+		return set_duration(s, "max_age_s", "--max-age", s->max_age, MAX_AGE_MAX_S);
+	set(s, "max_age_s", json_integer(0));
+	return 0;
+}
+
 static int set_number(
 	struct settings *s, const char *member, const char *option, const char *text, int64_t max)
 {
@@ -141,15 +155,15 @@ static int set_rate(struct settings *s)
 	char *end;
 	double rate;
 
-	if (is_default(s->rate)) {
-		set(s, "rate_per_s", json_null());
+	if (is_default(s->rate) || is_none(s->rate)) {
+		set(s, "rate_per_s", is_none(s->rate) ? json_integer(0) : json_null());
 		return 0;
 	}
 	rate = strtod(s->rate, &end);
 	if (*end || strspn(s->rate, "0123456789.") != strlen(s->rate) || rate < 0.01 ||
 		rate > 10000)
 		return misused(s->ctl,
-			"--rate: expected attempts per second from 0.01 to 10000, not \"%s\"",
+			"--rate: expected attempts per second from 0.01 to 10000, or none, not \"%s\"",
 			s->rate);
 	set(s, "rate_per_s", json_real(rate));
 	return 0;
@@ -257,7 +271,7 @@ static int set_numbers(struct settings *s)
 	int r = 0;
 
 	if (s->max_age)
-		r = set_duration(s, "max_age_s", "--max-age", s->max_age, MAX_AGE_MAX_S);
+		r = set_max_age(s);
 	if (r == 0 && s->timeout)
 		r = set_duration(s, "timeout_s", "--timeout", s->timeout, TIMEOUT_MAX_S);
 	if (r == 0 && s->in_flight)

@@ -14,6 +14,7 @@
 #include "../lib/webhook.h"
 #include "guard.h"
 
+#define ENDPOINT_NONE (-1) /* of max_age_s and rate_per_s: none, whatever the default is */
 #define ENDPOINT_TYPES_MAX 64
 #define ENDPOINT_HEADERS_MAX 20
 #define ENDPOINT_HEADERS_BYTES_MAX 8192
@@ -22,6 +23,7 @@
 #define ENDPOINT_DESCRIPTION_MAX 256
 #define ENDPOINT_REASON_MAX 256
 #define ENDPOINT_CA_NAME_MAX 64
+#define ENDPOINT_MAX_AGE_MAX_S 315360000
 
 enum pause_origin { NOT_PAUSED, PAUSED_BY_REQUEST, PAUSED_BY_HOOKD };
 
@@ -49,11 +51,11 @@ struct endpoint {
 
 	const uint32_t *retry_waits_s; /* NULL: default */
 	unsigned n_retry_waits;
-	int64_t max_age_s; /* 0: default */
+	int64_t max_age_s; /* 0: default; ENDPOINT_NONE: any age */
 	uint32_t timeout_s; /* 0: default */
 	uint32_t max_in_flight; /* 0: default */
 	uint32_t burst; /* 0: default */
-	double rate_per_s; /* 0: default */
+	double rate_per_s; /* 0: default; ENDPOINT_NONE: no limit */
 
 	bool allow_http;
 	struct networks allow_private;

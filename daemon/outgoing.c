@@ -13,6 +13,13 @@
 /* Every live secret's signature, separated by spaces, and a NUL. */
 #define SIGNATURES_SIZE (ENDPOINT_SECRETS_MAX * (WEBHOOK_SIGNATURE_LEN + 1) + 1)
 
+static double effective_limit(double own, double by_default)
+{
+	if (own == ENDPOINT_NONE)
+		return 0;
+	return own != 0 ? own : by_default;
+}
+
 struct effective endpoint_effective(const struct endpoint *e, const struct config *c)
 {
 	const struct retry_schedule *schedule = &c->delivery.retry_schedule;
@@ -21,12 +28,13 @@ struct effective endpoint_effective(const struct endpoint *e, const struct confi
 	return (struct effective){
 		.retry_waits_s = own_schedule ? e->retry_waits_s : schedule->waits_s,
 		.n_retry_waits = own_schedule ? e->n_retry_waits : schedule->n,
-		.max_age_s = e->max_age_s ? e->max_age_s : c->delivery.max_age,
+		.max_age_s =
+			(int64_t)effective_limit((double)e->max_age_s, (double)c->delivery.max_age),
 		.timeout_s = e->timeout_s ? e->timeout_s : (uint32_t)c->delivery.timeout,
 		.max_in_flight =
 			e->max_in_flight ? e->max_in_flight : (uint32_t)c->delivery.max_in_flight,
 		.burst = e->burst ? e->burst : 1,
-		.rate_per_s = e->rate_per_s > 0 ? e->rate_per_s : c->delivery.rate};
+		.rate_per_s = effective_limit(e->rate_per_s, c->delivery.rate)};
 }
 
 __attribute__((format(printf, 2, 3))) static void add_line(

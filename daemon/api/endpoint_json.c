@@ -24,7 +24,7 @@ struct member {
 	const char *name;
 	int (*apply)(const struct member *member, const json_t *json, struct application *a);
 	size_t offset;
-	int64_t min, max;
+	uint32_t min, max;
 };
 
 static int invalid(struct problem *problem, const char *field, const char *expected)
@@ -237,32 +237,33 @@ static int apply_networks(const struct member *member, const json_t *json, struc
 /* ---- Single members ---- */
 
 /* null stands for 0, which stands for the default. */
-static int read_number(
-	const struct member *member, const json_t *json, int64_t *value, struct problem *problem)
-{
-	*value = json_integer_value(json); /* 0 for null */
-	if (json_is_null(json) ||
-		(json_is_integer(json) && *value >= member->min && *value <= member->max))
-		return 0;
-	return problem_set(problem, PROBLEM_INVALID, member->name,
-		"expected a whole number from %lld to %lld, or null for the default",
-		(long long)member->min, (long long)member->max);
-}
-
 static int apply_u32(const struct member *member, const json_t *json, struct application *a)
 {
-	int64_t value;
-	int r = read_number(member, json, &value, a->problem);
+	int64_t value = json_integer_value(json); /* 0 for null */
 
-	if (r == 0)
-		*(uint32_t *)(void *)((char *)a->draft + member->offset) = (uint32_t)value;
-	return r;
+	if (!json_is_null(json) &&
+		(!json_is_integer(json) || value < member->min || value > member->max))
+		return problem_set(a->problem, PROBLEM_INVALID, member->name,
+			"expected a whole number from %u to %u, or null for the default",
+			member->min, member->max);
+	*(uint32_t *)(void *)((char *)a->draft + member->offset) = (uint32_t)value;
+	return 0;
 }
 
-static int apply_i64(const struct member *member, const json_t *json, struct application *a)
+static int apply_max_age(const struct member *member, const json_t *json, struct application *a)
 {
-	return read_number(
-		member, json, (int64_t *)(void *)((char *)a->draft + member->offset), a->problem);
+	int64_t age_s = json_integer_value(json);
+
+	if (json_is_null(json))
+		a->draft->max_age_s = 0;
+	else if (json_is_integer(json) && age_s == 0)
+		a->draft->max_age_s = ENDPOINT_NONE;
+	else if (json_is_integer(json) && age_s >= 1 && age_s <= ENDPOINT_MAX_AGE_MAX_S)
+		a->draft->max_age_s = age_s;
+	else
+		return invalid(a->problem, member->name,
+			"a whole number of seconds from 1 to 315360000, 0 for any age, or null for the default");
+	return 0;
 }
 
 static int apply_allow_http(const struct member *member, const json_t *json, struct application *a)
@@ -277,14 +278,15 @@ static int apply_rate(const struct member *member, const json_t *json, struct ap
 {
 	double rate = json_number_value(json);
 
-	if (json_is_null(json)) {
+	if (json_is_null(json))
 		a->draft->rate_per_s = 0;
-		return 0;
-	}
-	if (!json_is_number(json) || rate < 0.01 || rate > 10000)
+	else if (json_is_number(json) && rate == 0)
+		a->draft->rate_per_s = ENDPOINT_NONE;
+	else if (json_is_number(json) && rate >= 0.01 && rate <= 10000)
+		a->draft->rate_per_s = rate;
+	else
 		return invalid(a->problem, member->name,
-			"requests per second from 0.01 to 10000, or null for the default");
-	a->draft->rate_per_s = rate;
+			"requests per second from 0.01 to 10000, 0 for no limit, or null for the default");
 	return 0;
 }
 
@@ -375,7 +377,7 @@ static const struct member members[] = {
 	{"description", apply_description},
 	{"headers", apply_headers},
 	{"retry_schedule_s", apply_waits},
-	{"max_age_s", apply_i64, AT(max_age_s), 1, 315360000},
+	{"max_age_s", apply_max_age},
 	{"timeout_s", apply_u32, AT(timeout_s), 1, 60},
 	{"max_in_flight", apply_u32, AT(max_in_flight), 1, 256},
 	{"rate_per_s", apply_rate},

@@ -230,9 +230,10 @@ static json_t *render_pause(const struct endpoint *e)
 	return json_null();
 }
 
-static json_t *number_or_null(double value)
+/* null: there is none by default. 0: there is none whatever the default is. */
+static json_t *render_limit(double own, double value)
 {
-	if (value <= 0)
+	if (value == 0 && own != ENDPOINT_NONE)
 		return json_null();
 	return value == (double)(json_int_t)value ? json_integer((json_int_t)value)
 						  : json_real(value);
@@ -248,10 +249,11 @@ json_t *render_endpoint(const struct api_options *o, struct slot *slot)
 		"{s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:i, s:i, s:o, s:i, s:b, s:o, s:o}",
 		"name", e->name, "tenant", e->tenant, "url", e->url, "types", render_types(e),
 		"description", e->description, "headers", render_headers(e), "retry_schedule_s",
-		render_waits(&effective), "max_age_s", number_or_null((double)effective.max_age_s),
-		"timeout_s", (int)effective.timeout_s, "max_in_flight",
-		(int)effective.max_in_flight, "rate_per_s", number_or_null(effective.rate_per_s),
-		"burst", (int)effective.burst, "allow_http", (int)e->allow_http, "allow_private",
+		render_waits(&effective), "max_age_s",
+		render_limit((double)e->max_age_s, (double)effective.max_age_s), "timeout_s",
+		(int)effective.timeout_s, "max_in_flight", (int)effective.max_in_flight,
+		"rate_per_s", render_limit(e->rate_per_s, effective.rate_per_s), "burst",
+		(int)effective.burst, "allow_http", (int)e->allow_http, "allow_private",
 		render_networks(&e->allow_private), "ca", e->ca ? json_string(e->ca) : json_null());
 	state = json_pack("{s:s, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:o}, s:o, s:o, s:o}",
 		"state", e->paused ? "paused" : "active", "state_since",

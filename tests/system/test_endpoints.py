@@ -76,6 +76,21 @@ def test_defaults_follow_the_configuration(make_hookd):
         7, [60, 120], 3600, 5)
 
 
+def test_none_is_a_setting_of_its_own_beside_the_default(make_hookd):
+    hookd = make_hookd({"delivery": {"max_age": "1h", "rate": "5"}})
+    hookd.admin.add_endpoint("e", "http://127.0.0.1:8080/", max_age_s=0, rate_per_s=0)
+
+    def limits():
+        endpoint = hookd.manage.get("/v1/endpoints/e").json
+        return endpoint["max_age_s"], endpoint["rate_per_s"]
+
+    assert limits() == (0, 0)
+    hookd.restart()
+    assert limits() == (0, 0)
+    assert hookd.manage.patch("/v1/endpoints/e", {"max_age_s": None, "rate_per_s": None}).status == 200
+    assert limits() == (3600, 5)
+
+
 def test_only_admin_opens_the_inner_network(make_hookd):
     hookd = make_hookd(local=False)
     for member, value in [("allow_http", True), ("allow_private", ["10.0.0.0/8"]), ("ca", "x.pem")]:

@@ -798,6 +798,9 @@ def test_endpoint_settings_reach_hookd_and_empty_values_bring_defaults_back(ctl,
     assert get()["retry_schedule_s"] == [5, 20, 80, 320] and get()["headers"] == {"Authorization": "***"}
     ctl("endpoint", "set", "x", "--retry", "none", "--url", "https://y.example/")
     assert get()["retry_schedule_s"] == [] and get()["url"] == "https://y.example/"
+    ctl("endpoint", "set", "x", "--max-age", "none", "--rate", "none")
+    assert (get()["max_age_s"], get()["rate_per_s"]) == (0, 0)
+    assert "no rate limit, no max age" in ctl("endpoint", "show", "x").stdout
     ctl("endpoint", "set", "x", "--header", "", "--retry", "", "--max-age", "", "--timeout", "", "--in-flight", "",
         "--rate", "", "--burst", "", "--description", "", "--allow-http=no", "--allow-private", "", "--ca", "",
         "--types", "")

@@ -55,8 +55,8 @@ static struct problem read_bad(void **state, const char *text)
 /* What config_print() writes, for free(). */
 static char *print(const struct config *config)
 {
-	char *text = NULL;
-	size_t len;
+	static char *text; /* static, or gcc takes what is read later for this variable */
+	static size_t len;
 	FILE *file = open_memstream(&text, &len);
 
 	assert_non_null(file);
