@@ -56,8 +56,15 @@ bool frame_get_request(struct byte_reader *r, struct sender_request *request,
 /* ---- The sender to hookd ---- */
 
 /* Why an attempt could not be made, through no fault of the receiver. */
-enum local_fault { NO_LOCAL_FAULT, FAULT_DESCRIPTORS, FAULT_MEMORY, FAULT_RESOLVER, FAULT_PORTS };
-#define N_LOCAL_FAULTS 5
+enum local_fault {
+	NO_LOCAL_FAULT,
+	FAULT_DESCRIPTORS,
+	FAULT_MEMORY,
+	FAULT_RESOLVER,
+	FAULT_PORTS,
+	FAULT_AUTHORITIES,
+	N_LOCAL_FAULTS
+};
 const char *local_fault_text(enum local_fault fault);
 
 struct sender_outcome {

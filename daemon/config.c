@@ -1,6 +1,7 @@
 /* One table says everything of a key: where it lives, how it is read, what it may be. */
 #include "config.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -12,6 +13,8 @@
 
 #define FILE_MAX 65536
 #define LINE_MAX_LEN 198 /* what inih reads whole */
+#define VALUE_SIZE 4096 /* over several lines */
+#define PRINT_COLUMNS 100
 
 enum key_kind {
 	K_SIZE,
@@ -23,6 +26,7 @@ enum key_kind {
 	K_NETWORKS,
 	K_PORTS,
 	K_TEXT,
+	K_SERVERS,
 	K_CHOICE
 };
 
@@ -71,8 +75,8 @@ static const struct key keys[] = {
 	{"network", "deny", "none", K_NETWORKS, AT(network.deny), 0, 0, "none"},
 	{"network", "ports", "80 443 1024-65535", K_PORTS, AT(network.ports), 0, 0},
 	{"network", "ca_file", "/etc/ssl/certs/ca-certificates.crt", K_TEXT, AT(network.ca_file), 0,
-		256},
-	{"network", "dns_servers", "auto", K_TEXT, AT(network.dns_servers), 0, 256, "auto"},
+		189},
+	{"network", "dns_servers", "auto", K_SERVERS, AT(network.dns_servers), 0, 256, "auto"},
 	{"senders", "count", "auto", K_COUNT, AT(senders.count), 1, 64, "auto"},
 	{"senders", "max_in_flight", "512", K_COUNT, AT(senders.max_in_flight), 1, 16384},
 	{"log", "level", "info", K_CHOICE, AT(log.level), 3, 7, NULL, log_levels},
@@ -154,7 +158,7 @@ static int set_rate(const struct key *key, const char *value, double *rate, stru
 static int set_networks(const struct key *key, const char *value, struct config_networks *networks,
 	struct problem *problem)
 {
-	char copy[LINE_MAX_LEN + 1], *rest, *word;
+	char copy[VALUE_SIZE], *rest, *word;
 
 	snprintf(copy, sizeof(copy), "%s", value);
 	networks->n = 0;
@@ -186,7 +190,7 @@ static int parse_port_range(char *word, struct port_range *range)
 static int set_ports(const struct key *key, const char *value, struct config_ports *ports,
 	struct problem *problem)
 {
-	char copy[LINE_MAX_LEN + 1], *rest, *word;
+	char copy[VALUE_SIZE], *rest, *word;
 
 	snprintf(copy, sizeof(copy), "%s", value);
 	ports->n = 0;
@@ -236,9 +240,55 @@ static int set_schedule(const struct key *key, const char *value, struct retry_s
 static int set_text(const struct key *key, const char *value, char *text, struct problem *problem)
 {
 	if (!*value || strlen(value) >= (size_t)key->max)
-		return expected(problem, key, "1 to 255 characters", value);
+		return expected(problem, key, "1 to 188 characters", value);
 	memcpy(text, value, strlen(value) + 1);
 	return 0;
+}
+
+/* "192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353" */
+static bool is_server(const char *word)
+{
+	char address[INET6_ADDRSTRLEN], *colon;
+	struct in6_addr parsed;
+	const char *port = NULL;
+	int64_t number;
+	size_t len;
+
+	if (inet_pton(AF_INET, word, &parsed) == 1 || inet_pton(AF_INET6, word, &parsed) == 1)
+		return true;
+	colon = strrchr(word, ':');
+	if (!colon)
+		return false;
+	port = colon + 1;
+	len = (size_t)(colon - word);
+	if (parse_count(port, &number) < 0 || number < 1 || number > 65535 ||
+		len >= sizeof(address) + 2)
+		return false;
+	if (word[0] == '[' && len > 2 && word[len - 1] == ']') {
+		snprintf(address, sizeof(address), "%.*s", (int)len - 2, word + 1);
+		return inet_pton(AF_INET6, address, &parsed) == 1;
+	}
+	snprintf(address, sizeof(address), "%.*s", (int)len, word);
+	return inet_pton(AF_INET, address, &parsed) == 1;
+}
+
+/* As c-ares takes them: with commas between. */
+static int set_servers(
+	const struct key *key, const char *value, char *servers, struct problem *problem)
+{
+	static const char what[] =
+		"addresses of DNS servers such as \"192.0.2.53 [2001:db8::53]:5353\"";
+	char copy[VALUE_SIZE], *rest, *word;
+	size_t len = 0;
+
+	snprintf(copy, sizeof(copy), "%s", value);
+	for (word = strtok_r(copy, " ,\t", &rest); word; word = strtok_r(NULL, " ,\t", &rest)) {
+		if (!is_server(word) || len + 1 + strlen(word) >= (size_t)key->max)
+			return expected(problem, key, what, word);
+		len += (size_t)snprintf(
+			servers + len, (size_t)key->max - len, "%s%s", len ? "," : "", word);
+	}
+	return len ? 0 : expected(problem, key, what, value);
 }
 
 /* The value that the special word stands for: zero, or empty. */
@@ -252,6 +302,7 @@ static void set_special(const struct key *key, void *at)
 		((struct config_networks *)at)->n = 0;
 		break;
 	case K_TEXT:
+	case K_SERVERS:
 		*(char *)at = '\0';
 		break;
 	case K_SIZE:
@@ -292,6 +343,8 @@ static int set_value(
 		return set_ports(key, value, at, problem);
 	case K_TEXT:
 		return set_text(key, value, at, problem);
+	case K_SERVERS:
+		return set_servers(key, value, at, problem);
 	case K_CHOICE:
 		return set_choice(key, value, at, problem);
 	}
@@ -351,10 +404,88 @@ static const char syntax[] =
 struct reading {
 	struct config *config;
 	struct problem *problem;
+	const char *at; /* the next line */
+	unsigned line; /* number of the last */
+	bool is_indented; /* the last line: it goes on with the value before */
 	bool seen[N_KEYS];
+	/* A value is set when nothing more can follow. */
+	const struct key *key; /* NULL: none is open */
+	unsigned key_line;
+	char value[VALUE_SIZE];
 };
 
-/* Called by inih for each key. 0 means a mistake; of these it remembers the first line. */
+static void start_reading(struct reading *r, const char *text)
+{
+	r->at = text;
+	r->line = 0;
+}
+
+/* As fgets(3), for inih. */
+static char *next_line(char *line, int size, void *stream)
+{
+	struct reading *r = stream;
+	size_t len = strcspn(r->at, "\n");
+
+	if (!*r->at)
+		return NULL;
+	len += r->at[len] == '\n';
+	snprintf(line, (size_t)size, "%.*s", (int)len, r->at);
+	r->is_indented = *r->at == ' ' || *r->at == '\t';
+	r->at += len;
+	r->line++;
+	return line;
+}
+
+static int refuse_key(struct reading *r, const char *what, unsigned line)
+{
+	char field[64];
+
+	snprintf(field, sizeof(field), "%s.%s", r->key->section, r->key->name);
+	problem_set(r->problem, PROBLEM_INVALID, field, "%s", what);
+	r->problem->line = line;
+	r->key = NULL;
+	return -EINVAL;
+}
+
+static int end_value(struct reading *r)
+{
+	const struct key *key = r->key;
+
+	r->key = NULL;
+	if (!key || set_value(r->config, key, r->value, r->problem) == 0)
+		return 0;
+	r->problem->line = r->key_line;
+	return -EINVAL;
+}
+
+static int add_to_value(struct reading *r, const char *text)
+{
+	size_t len = strlen(r->value);
+
+	if (len + 1 + strlen(text) >= sizeof(r->value))
+		return refuse_key(r, "expected a value of less than 4096 characters", r->key_line);
+	snprintf(r->value + len, sizeof(r->value) - len, "%s%s", len ? " " : "", text);
+	return 0;
+}
+
+static int begin_value(struct reading *r, const char *section, const char *name, const char *value)
+{
+	for (size_t i = 0; i < N_KEYS; i++) {
+		if (strcmp(keys[i].section, section) != 0 || strcmp(keys[i].name, name) != 0)
+			continue;
+		r->key = &keys[i];
+		r->key_line = r->line;
+		r->value[0] = '\0';
+		if (r->seen[i])
+			return refuse_key(r, "given twice", r->line);
+		r->seen[i] = true;
+		return add_to_value(r, value);
+	}
+	return unknown_key(section, name, r->problem);
+}
+
+/* Called by inih for each key, and for each line that goes on with one. 0 means a mistake; of these
+ * it remembers the first line. */
 static int on_key(void *user, const char *section, const char *name, const char *value)
 {
 	struct reading *r = user;
@@ -365,21 +496,10 @@ static int on_key(void *user, const char *section, const char *name, const char 
 		problem_set(r->problem, PROBLEM_INVALID, NULL, "%s", syntax);
 		return 0;
 	}
-	for (size_t i = 0; i < N_KEYS; i++) {
-		if (strcmp(keys[i].section, section) != 0 || strcmp(keys[i].name, name) != 0)
-			continue;
-		if (r->seen[i]) {
-			char field[64];
-
-			snprintf(field, sizeof(field), "%s.%s", section, name);
-			problem_set(r->problem, PROBLEM_INVALID, field, "given twice");
-			return 0;
-		}
-		r->seen[i] = true;
-		return set_value(r->config, &keys[i], value, r->problem) == 0;
-	}
-	unknown_key(section, name, r->problem);
-	return 0;
+	if (r->key && r->is_indented && strcmp(r->key->section, section) == 0 &&
+		strcmp(r->key->name, name) == 0)
+		return add_to_value(r, value) == 0;
+	return end_value(r) == 0 && begin_value(r, section, name, value) == 0;
 }
 
 /* For a first pass, which finds lines that inih does not understand. */
@@ -412,15 +532,14 @@ static int load_file(const char *path, char *text, struct problem *problem)
 	if (!file && errno == ENOENT)
 		return 0;
 	if (!file) {
-		problem_set(problem, PROBLEM_INVALID, NULL, "cannot open %s: %s", path,
-			strerror(errno));
+		problem_set(problem, PROBLEM_INVALID, NULL, "cannot open it: %s", strerror(errno));
 		return -EINVAL;
 	}
 	n = fread(text, 1, FILE_MAX, file);
 	text[n < FILE_MAX ? n : FILE_MAX - 1] = '\0';
 	if (ferror(file) || n == FILE_MAX || memchr(text, '\0', n)) {
-		problem_set(problem, PROBLEM_INVALID, NULL,
-			"%s: expected a text file of less than 64 KiB", path);
+		problem_set(
+			problem, PROBLEM_INVALID, NULL, "expected a text file of less than 64 KiB");
 		fclose(file);
 		return -EINVAL;
 	}
@@ -462,6 +581,26 @@ static int check_together(const struct config *c, struct problem *problem)
 	return 0;
 }
 
+/* The two kinds of mistakes apart: inih tells the first line alone, of either. */
+static int read_lines(struct reading *r, const char *text)
+{
+	int line;
+
+	start_reading(r, text);
+	line = ini_parse_stream(next_line, r, on_any_key, NULL);
+	if (line == 0) {
+		start_reading(r, text);
+		line = ini_parse_stream(next_line, r, on_key, r);
+	}
+	if (line == 0)
+		return end_value(r);
+	if (!r->problem->code)
+		problem_set(r->problem, PROBLEM_INVALID, NULL, "%s", syntax);
+	if (!r->problem->line)
+		r->problem->line = line > 0 ? (unsigned)line : 0;
+	return -EINVAL;
+}
+
 int config_read(struct config *config, const char *path, struct problem *problem)
 {
 	struct config fresh;
@@ -475,19 +614,8 @@ int config_read(struct config *config, const char *path, struct problem *problem
 		r = load_file(path, text, problem);
 	if (r == 0)
 		r = check_lines(text, problem);
-	if (r == 0) {
-		/* The two kinds of mistakes apart: inih tells the first line alone, of either. */
-		int line = ini_parse_string(text, on_any_key, NULL);
-
-		if (line == 0)
-			line = ini_parse_string(text, on_key, &reading);
-		if (line != 0) {
-			if (!problem->code)
-				problem_set(problem, PROBLEM_INVALID, NULL, "%s", syntax);
-			problem->line = line > 0 ? (unsigned)line : 0;
-			r = -EINVAL;
-		}
-	}
+	if (r == 0)
+		r = read_lines(&reading, text);
 	if (r == 0)
 		r = check_together(&fresh, problem);
 	free(text);
@@ -511,6 +639,7 @@ static bool is_special(const struct key *key, const void *at)
 	case K_NETWORKS:
 		return ((const struct config_networks *)at)->n == 0;
 	case K_TEXT:
+	case K_SERVERS:
 		return *(const char *)at == '\0';
 	case K_SIZE:
 	case K_DURATION:
@@ -524,22 +653,30 @@ static bool is_special(const struct key *key, const void *at)
 	return *(const int64_t *)at == 0;
 }
 
-static void print_networks(const struct config_networks *networks, FILE *file)
+static void format_networks(const struct config_networks *networks, char *text)
 {
-	for (size_t i = 0; i < networks->n; i++) {
-		char text[NETWORK_TEXT_SIZE];
+	size_t len = 0;
 
-		network_format(&networks->list[i], text);
-		fprintf(file, "%s%s", i ? " " : "", text);
+	for (size_t i = 0; i < networks->n; i++) {
+		char network[NETWORK_TEXT_SIZE];
+
+		network_format(&networks->list[i], network);
+		len += (size_t)snprintf(
+			text + len, VALUE_SIZE - len, "%s%s", i ? " " : "", network);
 	}
 }
 
-static void print_ports(const struct config_ports *ports, FILE *file)
+static void format_ports(const struct config_ports *ports, char *text)
 {
+	size_t len = 0;
+
 	for (size_t i = 0; i < ports->n; i++) {
-		fprintf(file, "%s%u", i ? " " : "", ports->list[i].first);
-		if (ports->list[i].last != ports->list[i].first)
-			fprintf(file, "-%u", ports->list[i].last);
+		const struct port_range *p = &ports->list[i];
+
+		len += (size_t)snprintf(
+			text + len, VALUE_SIZE - len, "%s%u", i ? " " : "", p->first);
+		if (p->last != p->first)
+			len += (size_t)snprintf(text + len, VALUE_SIZE - len, "-%u", p->last);
 	}
 }
 
@@ -553,10 +690,9 @@ static void format_rate(double rate, char *text, size_t size)
 	while (strtod(text, NULL) != rate && digits++ < 17);
 }
 
-static void print_value(const struct key *key, const void *at, FILE *file)
+static void format_value(const struct key *key, const void *at, char text[static VALUE_SIZE])
 {
 	const struct retry_schedule *schedule = at;
-	char text[1024] = "";
 
 	switch (key->kind) {
 	case K_SIZE:
@@ -566,36 +702,54 @@ static void print_value(const struct key *key, const void *at, FILE *file)
 		units_format_duration(*(const int64_t *)at, text);
 		break;
 	case K_COUNT:
-		snprintf(text, sizeof(text), "%lld", (long long)*(const int64_t *)at);
+		snprintf(text, VALUE_SIZE, "%lld", (long long)*(const int64_t *)at);
 		break;
 	case K_BOOL:
-		snprintf(text, sizeof(text), "%s", *(const bool *)at ? "yes" : "no");
+		snprintf(text, VALUE_SIZE, "%s", *(const bool *)at ? "yes" : "no");
 		break;
 	case K_RATE:
-		format_rate(*(const double *)at, text, sizeof(text));
+		format_rate(*(const double *)at, text, VALUE_SIZE);
 		break;
 	case K_SCHEDULE:
-		retry_schedule_format(schedule->waits_s, schedule->n, text, sizeof(text));
+		retry_schedule_format(schedule->waits_s, schedule->n, text, VALUE_SIZE);
 		break;
 	case K_NETWORKS:
-		print_networks(at, file);
+		format_networks(at, text);
 		break;
 	case K_PORTS:
-		print_ports(at, file);
+		format_ports(at, text);
 		break;
 	case K_TEXT:
-		snprintf(text, sizeof(text), "%s", (const char *)at);
+	case K_SERVERS:
+		snprintf(text, VALUE_SIZE, "%s", (const char *)at);
 		break;
 	case K_CHOICE:
-		snprintf(text, sizeof(text), "%s", key->choices[*(const int *)at - (int)key->min]);
+		snprintf(text, VALUE_SIZE, "%s", key->choices[*(const int *)at - (int)key->min]);
 		break;
 	}
-	fputs(text, file);
+}
+
+/* Lists may be longer than a line. */
+static void print_words(const char *text, size_t column, FILE *file)
+{
+	while (*text) {
+		size_t len = strcspn(text, " ");
+
+		if (column + 1 + len > PRINT_COLUMNS) {
+			fputs("\n   ", file);
+			column = 3;
+		}
+		fprintf(file, " %.*s", (int)len, text);
+		column += 1 + len;
+		text += len + (text[len] == ' ');
+	}
+	fputc('\n', file);
 }
 
 void config_print(const struct config *config, FILE *file)
 {
 	const char *section = "";
+	char value[VALUE_SIZE];
 
 	for (size_t i = 0; i < N_KEYS; i++) {
 		const void *at = (const char *)config + keys[i].offset;
@@ -604,11 +758,11 @@ void config_print(const struct config *config, FILE *file)
 			fprintf(file, "%s[%s]\n", i ? "\n" : "", keys[i].section);
 			section = keys[i].section;
 		}
-		fprintf(file, "%s = ", keys[i].name);
+		fprintf(file, "%s =", keys[i].name);
 		if (is_special(&keys[i], at))
-			fputs(keys[i].special, file);
+			snprintf(value, sizeof(value), "%s", keys[i].special);
 		else
-			print_value(&keys[i], at, file);
-		fputc('\n', file);
+			format_value(&keys[i], at, value);
+		print_words(value, strlen(keys[i].name) + 2, file);
 	}
 }

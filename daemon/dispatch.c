@@ -24,6 +24,7 @@
 #define IN_FLIGHT_BYTES_MAX ((size_t)64 << 20)
 #define DEATHS_BEFORE_ALONE 2
 #define DEATHS_MAX 3
+#define FAULT_KEPT_MS 120000 /* an attempt that meets a fault comes again within a minute */
 #define NOT_BEFORE_WALL_MS 1 /* deliver_at is checked to the millisecond */
 
 /* An attempt under way. */
@@ -54,7 +55,8 @@ struct dispatch {
 	struct suspects suspects;
 	struct certificates *certificates;
 	struct dispatch_test *waiting; /* for a sender with room */
-	bool started, stopping, resolver_down;
+	bool started, stopping;
+	int64_t fault_ms[N_LOCAL_FAULTS]; /* when each was met last; 0: not, or it is over */
 	void (*idle)(void *user);
 	void *idle_user;
 };
@@ -308,15 +310,33 @@ static void conclude_attempt(
 		pause_gone(d, job);
 }
 
+/* DNS is known to work again when a name was resolved; other faults are over when they have not
+ * been met for a while. */
+static bool fault_is_on(struct dispatch *d, enum local_fault fault)
+{
+	return d->fault_ms[fault] &&
+		(fault == FAULT_RESOLVER || now_ms(d) - d->fault_ms[fault] < FAULT_KEPT_MS);
+}
+
+static enum local_fault current_fault(struct dispatch *d)
+{
+	for (int fault = NO_LOCAL_FAULT + 1; fault < N_LOCAL_FAULTS; fault++) {
+		if (fault_is_on(d, fault))
+			return fault;
+	}
+	return NO_LOCAL_FAULT;
+}
+
 static void conclude_fault(
 	struct dispatch *d, struct job *job, struct slot *slot, enum local_fault fault)
 {
 	char address[ENDPOINT_ADDRESS_SIZE];
 
-	if (fault == FAULT_RESOLVER && !d->resolver_down)
+	if (!fault_is_on(d, fault))
 		log_line(LOG_LEVEL_WARNING, LOG_TROUBLE, NULL,
-			"no DNS server answers; attempts wait");
-	d->resolver_down = fault == FAULT_RESOLVER;
+			"attempts cannot be made: %s; they wait, at no cost",
+			local_fault_text(fault));
+	d->fault_ms[fault] = now_ms(d);
 	endpoint_address(slot->settings, address);
 	log_line(LOG_LEVEL_DEBUG, LOG_TROUBLE, NULL, "an attempt for %s could not be made: %s",
 		address, local_fault_text(fault));
@@ -345,8 +365,8 @@ static void on_outcome(void *user, struct sending_job *sending, const struct sen
 	struct job *job = (struct job *)sending;
 	struct slot *slot = slot_at(d, job->endpoint);
 
-	if (!o->fault && d->resolver_down && o->result != RESULT_DNS) {
-		d->resolver_down = false;
+	if (!o->fault && d->fault_ms[FAULT_RESOLVER] && o->result != RESULT_DNS) {
+		d->fault_ms[FAULT_RESOLVER] = 0;
 		log_line(LOG_LEVEL_NOTICE, LOG_TROUBLE, NULL, "DNS works again");
 	}
 	if (job->test)
@@ -772,7 +792,7 @@ struct dispatch_numbers dispatch_numbers(struct dispatch *d)
 		.in_flight = senders_in_flight(d->senders),
 		.sender_restarts = senders_restarts(d->senders),
 		.late_ms = schedule_lateness_ms(d->schedule, now_ms(d)),
-		.resolver_down = d->resolver_down};
+		.fault = current_fault(d)};
 }
 
 /* ---- Life ---- */

@@ -76,6 +76,6 @@ struct dispatch_numbers {
 	unsigned senders_wanted, senders_running, in_flight;
 	uint64_t sender_restarts;
 	int64_t late_ms;
-	bool resolver_down; /* the last attempts failed for want of DNS */
+	enum local_fault fault; /* why attempts could not be made just now */
 };
 struct dispatch_numbers dispatch_numbers(struct dispatch *dispatch);

@@ -23,6 +23,7 @@
 
 #include <event2/event.h>
 
+#include "../lib/units.h"
 #include "api/api.h"
 #include "clock.h"
 #include "config.h"
@@ -59,6 +60,7 @@ struct hookd {
 	struct dispatch *dispatch;
 	struct store *store;
 	struct api *api;
+	int64_t start_budget;
 	struct event *terminate, *interrupt, *reload, *watchdog, *deadline;
 	unsigned n_busy; /* parts that still finish */
 	bool stopping, broken;
@@ -136,13 +138,39 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 	return 0;
 }
 
+#define CONFIG_PROBLEM_SIZE 1024
+
 /* "FILE: line 3: store.budget: expected ..." */
-static void print_config_problem(FILE *out, const char *path, const struct problem *p)
+static void describe_config_problem(
+	const char *path, const struct problem *p, char text[static CONFIG_PROBLEM_SIZE])
 {
-	fprintf(out, "%s: ", path);
+	char line[32] = "";
+
 	if (p->line)
-		fprintf(out, "line %u: ", p->line);
-	fprintf(out, "%s%s%s\n", p->field, p->field[0] ? ": " : "", p->detail);
+		snprintf(line, sizeof(line), "line %u: ", p->line);
+	snprintf(text, CONFIG_PROBLEM_SIZE, "%.500s: %s%s%s%s", path, line, p->field,
+		p->field[0] ? ": " : "", p->detail);
+}
+
+static void print_config_problem(const char *path, const struct problem *problem)
+{
+	char text[CONFIG_PROBLEM_SIZE];
+
+	describe_config_problem(path, problem, text);
+	fprintf(stderr, "%s\n", text);
+}
+
+/* The configuration, and what it refers to. */
+static int load_config(struct config *config, const char *path, struct problem *problem)
+{
+	if (config_read(config, path, problem) < 0)
+		return -EINVAL;
+	if (access(config->network.ca_file, R_OK) == 0)
+		return 0;
+	problem_set(problem, PROBLEM_INVALID, "network.ca_file",
+		"expected a file of certificates: cannot read %s: %s", config->network.ca_file,
+		strerror(errno));
+	return -EINVAL;
 }
 
 static int check_config(const struct arguments *a)
@@ -150,8 +178,8 @@ static int check_config(const struct arguments *a)
 	struct config config;
 	struct problem problem;
 
-	if (config_read(&config, a->config, &problem) < 0) {
-		print_config_problem(stderr, a->config, &problem);
+	if (load_config(&config, a->config, &problem) < 0) {
+		print_config_problem(a->config, &problem);
 		return 1;
 	}
 	if (a->action == PRINT_CONFIG)
@@ -309,6 +337,20 @@ static unsigned count_cores(void)
 	return sched_getaffinity(0, sizeof(cores), &cores) == 0 ? (unsigned)CPU_COUNT(&cores) : 1;
 }
 
+/* The map of the data file is made at the start, for four times the budget of then. */
+static int check_budget(const struct hookd *h, const struct config *fresh, struct problem *problem)
+{
+	char most[UNITS_TEXT_SIZE];
+
+	if (fresh->store.budget <= 2 * h->start_budget)
+		return 0;
+	units_format_size(2 * h->start_budget, most);
+	problem_set(problem, PROBLEM_INVALID, "store.budget",
+		"expected at most %s, twice what it was when hookd started; a restart takes any",
+		most);
+	return -EINVAL;
+}
+
 static void on_reload(evutil_socket_t number, short what, void *user)
 {
 	struct hookd *h = user;
@@ -319,11 +361,14 @@ static void on_reload(evutil_socket_t number, short what, void *user)
 	(void)number;
 	(void)what;
 	service_notify("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_monotonic_us());
-	if (!fresh || config_read(fresh, h->arguments.config, &problem) < 0) {
+	problem_set(&problem, PROBLEM_BUSY, NULL, "out of memory");
+	if (!fresh || load_config(fresh, h->arguments.config, &problem) < 0 ||
+		check_budget(h, fresh, &problem) < 0) {
+		char text[CONFIG_PROBLEM_SIZE];
+
+		describe_config_problem(h->arguments.config, &problem, text);
 		log_line(LOG_LEVEL_ERROR, LOG_RELOAD, NULL,
-			"%s: line %u: %s: %s; the old configuration stays in force",
-			h->arguments.config, fresh ? problem.line : 0, fresh ? problem.field : "",
-			fresh ? problem.detail : "out of memory");
+			"%s; the old configuration stays in force", text);
 		free(fresh);
 	} else {
 		fresh->senders.count = old->senders.count;
@@ -532,11 +577,12 @@ static int read_config(struct hookd *h)
 	h->config = malloc(sizeof(*h->config));
 	if (!h->config)
 		return -ENOMEM;
-	if (config_read(h->config, h->arguments.config, &problem) < 0) {
+	if (load_config(h->config, h->arguments.config, &problem) < 0) {
 		fprintf(stderr, "hookd: ");
-		print_config_problem(stderr, h->arguments.config, &problem);
+		print_config_problem(h->arguments.config, &problem);
 		return -EINVAL;
 	}
+	h->start_budget = h->config->store.budget;
 	log_set_level(h->config->log.level);
 	if (h->config->senders.count == 0)
 		h->config->senders.count = count_cores();
@@ -554,6 +600,8 @@ static int open_data(struct hookd *h)
 		.base = h->base,
 		.callbacks = &store_callbacks,
 		.user = h};
+	char data_file[4096];
+	bool is_first_start;
 	struct problem problem;
 
 	if (mkdir(h->arguments.data, 0700) < 0 && errno != EEXIST) {
@@ -561,7 +609,9 @@ static int open_data(struct hookd *h)
 			h->arguments.data, strerror(errno));
 		return -errno;
 	}
-	if (secretbox_open_key(&h->box, h->arguments.data, &problem) < 0 ||
+	snprintf(data_file, sizeof(data_file), "%s/" DATA_FILE, h->arguments.data);
+	is_first_start = access(data_file, F_OK) < 0 && errno == ENOENT;
+	if (secretbox_open_key(&h->box, h->arguments.data, is_first_start, &problem) < 0 ||
 		store_open(&h->store, &options, &problem) < 0) {
 		log_line(LOG_LEVEL_ERROR, LOG_STORE, NULL, "%s", problem.detail);
 		return -EIO;

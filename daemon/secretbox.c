@@ -121,7 +121,8 @@ static int make_key(
 	return r;
 }
 
-int secretbox_open_key(struct secretbox *box, const char *data_directory, struct problem *problem)
+int secretbox_open_key(
+	struct secretbox *box, const char *data_directory, bool may_make, struct problem *problem)
 {
 	const char *credentials = getenv("CREDENTIALS_DIRECTORY");
 	char path[4096];
@@ -139,7 +140,13 @@ int secretbox_open_key(struct secretbox *box, const char *data_directory, struct
 		if (fd < 0 && errno != ENOENT)
 			return fail_with_errno(problem, "open", path);
 	}
-	if (fd < 0) {
+	if (fd < 0 && !may_make) {
+		problem_set(problem, PROBLEM_INVALID, NULL,
+			"there is no master key, neither the credential hookd-master-key nor %s: "
+			"put the one there that the data file was made with",
+			path);
+		r = -EIO;
+	} else if (fd < 0) {
 		r = make_key(data_directory, path, box, problem);
 	} else {
 		r = read_key(fd, path, box, problem);

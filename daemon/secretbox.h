@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,10 +26,11 @@ struct secretbox {
 
 /*
  * Reads the master key: from the systemd credential "hookd-master-key" if there is one, else from
- * master.key in the data directory, made there at the first start (mode 0600, synced). Both hold 64
+ * master.key in the data directory, made there if may_make (mode 0600, synced). Both hold 64
  * hexadecimal digits or 32 raw bytes. Returns 0, or -EIO with the reason in problem.
  */
-int secretbox_open_key(struct secretbox *box, const char *data_directory, struct problem *problem);
+int secretbox_open_key(
+	struct secretbox *box, const char *data_directory, bool may_make, struct problem *problem);
 void secretbox_clear(struct secretbox *box);
 
 /* Writes len + SECRETBOX_OVERHEAD bytes. Returns 0, or -EIO when OpenSSL has no memory or

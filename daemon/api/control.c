@@ -40,6 +40,7 @@ static const char *const trouble_names[N_TROUBLES] = {
 	[TROUBLE_DISK] = "disk_low",
 	[TROUBLE_SENDERS] = "senders_down",
 	[TROUBLE_DNS] = "no_dns",
+	[TROUBLE_LOCAL] = "cannot_send",
 	[TROUBLE_PAUSED] = "sending_paused",
 	[TROUBLE_LATE] = "late",
 	[TROUBLE_DAMAGED] = "damaged",
@@ -90,8 +91,11 @@ static json_t *render_problems(struct request *rq, const struct engine_stats *st
 	look_at(rq, list, TROUBLE_SENDERS, numbers->senders_running < numbers->senders_wanted,
 		"%u of %u senders run; they are started again", numbers->senders_running,
 		numbers->senders_wanted);
-	look_at(rq, list, TROUBLE_DNS, numbers->resolver_down,
+	look_at(rq, list, TROUBLE_DNS, numbers->fault == FAULT_RESOLVER,
 		"no DNS server answers; attempts wait, at no cost");
+	look_at(rq, list, TROUBLE_LOCAL, numbers->fault && numbers->fault != FAULT_RESOLVER,
+		"attempts cannot be made: %s; they wait, at no cost",
+		local_fault_text(numbers->fault));
 	if (sending->paused && !since[TROUBLE_PAUSED])
 		since[TROUBLE_PAUSED] = sending->since_ms;
 	look_at(rq, list, TROUBLE_PAUSED, sending->paused,

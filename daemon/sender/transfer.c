@@ -342,6 +342,9 @@ static void judge(struct transfer *transfer, CURLcode code)
 	case CURLE_FAILED_INIT:
 		transfer->fault = FAULT_MEMORY;
 		break;
+	case CURLE_SSL_CACERT_BADFILE: /* an endpoint's own never: hookd has read them */
+		transfer->fault = FAULT_AUTHORITIES;
+		break;
 	case CURLE_SSL_CONNECT_ERROR:
 	case CURLE_SSL_ENGINE_NOTFOUND:
 	case CURLE_SSL_ENGINE_SETFAILED:
@@ -350,7 +353,6 @@ static void judge(struct transfer *transfer, CURLcode code)
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_USE_SSL_FAILED:
 	case CURLE_SSL_ENGINE_INITFAILED:
-	case CURLE_SSL_CACERT_BADFILE:
 	case CURLE_SSL_SHUTDOWN_FAILED:
 	case CURLE_SSL_CRL_BADFILE:
 	case CURLE_SSL_ISSUER_ERROR:
@@ -476,8 +478,8 @@ static bool set_options(struct transfer_state *s, struct transfer *transfer)
 	SET(CURLOPT_HEADERDATA, transfer);
 	SET(CURLOPT_WRITEFUNCTION, on_body);
 	SET(CURLOPT_WRITEDATA, transfer);
-	/* TLS. CAPATH has to go, or every handshake reads all certificates anew (measured, see
-	 * doc/why.md). */
+	/* TLS. CAPATH has to go: with it libcurl reads all certificates anew for every handshake.
+	 */
 	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	SET(CURLOPT_SSL_VERIFYPEER, 1L);
 	SET(CURLOPT_SSL_VERIFYHOST, 2L);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lmdb_engine.h"
@@ -282,6 +283,31 @@ static void check_all(struct check *c)
 	check_keys(c);
 }
 
+/* Keeps hookd away. Who checks is often root: the file has to be its owner's, not the checker's. */
+static int lock_directory(const char *directory, struct problem *problem)
+{
+	char path[4096];
+	struct stat owner;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/" DATA_FILE, directory);
+	if (stat(path, &owner) < 0) {
+		problem_set(problem, PROBLEM_INVALID, NULL, "cannot open %s: %s", path,
+			strerror(errno));
+		return -1;
+	}
+	snprintf(path, sizeof(path), "%s/lock", directory);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd >= 0 && fchown(fd, owner.st_uid, owner.st_gid) == 0 &&
+		flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	problem_set(problem, PROBLEM_INVALID, NULL, "cannot lock %s: %s%s", path, strerror(errno),
+		errno == EWOULDBLOCK ? " (stop hookd first)" : "");
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
 int lmdb_check(const char *directory, void (*report)(void *user, const char *fault), void *user,
 	struct check_result *result, struct problem *problem)
 {
@@ -291,17 +317,11 @@ int lmdb_check(const char *directory, void (*report)(void *user, const char *fau
 	int lock, r;
 
 	*result = (struct check_result){0};
-	snprintf(path, sizeof(path), "%s/lock", directory);
-	lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0) {
-		problem_set(problem, PROBLEM_INVALID, NULL, "cannot lock %s: %s (stop hookd first)",
-			path, strerror(errno));
-		if (lock >= 0)
-			close(lock);
+	lock = lock_directory(directory, problem);
+	if (lock < 0)
 		return -EIO;
-	}
-	snprintf(path, sizeof(path), "%s/%s", directory, DATA_FILE);
-	r = lmdb_open_file(&c.engine, path, true, &limits, problem);
+	snprintf(path, sizeof(path), "%s/" DATA_FILE, directory);
+	r = lmdb_open_file(&c.engine, path, false, &limits, problem);
 	if (r == 0) {
 		memcpy(result->key_id, c.engine.meta.key_id, sizeof(result->key_id));
 		c.n_numbers = c.engine.meta.next_endpoint;

@@ -199,6 +199,24 @@ def test_a_failing_server_is_a_dns_failure(resolving, names):
     assert attempt["result"] == "dns" and "broken.example.com" in attempt["message"]
 
 
+def test_authorities_that_cannot_be_read_cost_no_attempt_and_are_a_problem_of_hookd(make_hookd, authority, receive):
+    hookd = make_hookd(trust(authority), local=False)
+    receiver = receive(tls=authority.issue(["IP:127.0.0.1"]))
+    with open(authority.certificate) as file:
+        certificate = file.read()
+    with open(authority.certificate, "w") as file:
+        file.write("no certificate")
+    hookd.admin.add_endpoint("e", receiver.url, retry_schedule_s=[])
+    event = hookd.submit.submit("t", 1)["id"]
+    status = wait_until(lambda: (lambda s: s if s["problems"] else None)(hookd.manage.get("/v1/status").json), 30)
+    assert [p["code"] for p in status["problems"]] == ["cannot_send"] and "ca_file" in status["problems"][0]["message"]
+    assert hookd.manage.delivery(event, "e")["attempts"] == 0
+    with open(authority.certificate, "w") as file:
+        file.write(certificate)
+    hookd.reload()
+    assert hookd.manage.wait_for(event, "e", "delivered", 30)["attempts"] == 1
+
+
 def test_the_search_list_is_not_used(resolving, names):
     last_attempt(resolving, "x", "http://x.example.com:8080/")
     assert {name for name, _ in names.asked} == {"x.example.com"}

@@ -197,6 +197,28 @@ def test_a_reload_says_so_and_is_ready_again(manager):
     assert re.search(r"RELOADING=1\nMONOTONIC_USEC=\d+", "\n".join(manager.heard))
 
 
+@pytest.mark.parametrize("settings, words", [
+    ({"store": {"budget": "17M"}}, "store.budget: expected at most 16M, twice what it was when hookd started; a restart takes any"),
+    ({"network": {"ca_file": "/nowhere/ca.pem"}},
+     "network.ca_file: expected a file of certificates: cannot read /nowhere/ca.pem: No such file or directory"),
+    ({"network": {"dns_servers": "dns.example"}}, 'network.dns_servers: expected addresses of DNS servers'),
+])
+def test_a_reload_of_a_bad_file_says_why_and_changes_nothing(make_hookd, settings, words):
+    hookd = make_hookd({"store": {"budget": "8M"}})
+    hookd.configure(settings)
+    hookd.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "the old configuration stays in force" in hookd.log())
+    assert words in hookd.log() and "line 0" not in hookd.log()
+    assert hookd.submit.submit("t", 1)["id"]
+
+
+def test_the_budget_can_be_doubled_by_a_reload(make_hookd):
+    hookd = make_hookd({"store": {"budget": "8M"}})
+    hookd.configure({"store": {"budget": "16M"}})
+    hookd.reload()
+    assert hookd.manage.get("/v1/status").json["store"]["budget_bytes"] == 16 << 20
+
+
 def test_a_stop_lets_attempts_in_flight_finish_and_stores_what_they_came_to(hookd, receive):
     receiver = receive(lambda r: time.sleep(1.5) or 200)
     hookd.admin.add_endpoint("slow", receiver.url)
@@ -235,9 +257,14 @@ def test_a_master_key_comes_as_a_credential(manager):
     # Without it, or with another, hookd does not start, and says why.
     manager.start(wait=False)
     assert hookd.process.wait(20) == 1
+    assert "there is no master key, neither the credential hookd-master-key nor" in hookd.log()
+    assert not os.path.exists(os.path.join(hookd.data, "master.key"))
+    with open(os.path.join(hookd.data, "master.key"), "w") as file:
+        file.write("cd" * 32 + "\n")
+    manager.start(wait=False)
+    assert hookd.process.wait(20) == 1
     assert "the master key is not the one" in hookd.log()
     hookd.process = None
-    os.remove(os.path.join(hookd.data, "master.key"))
     manager.heard.clear()
     manager.start(CREDENTIALS_DIRECTORY=directory)
     assert hookd.manage.get("/v1/endpoints/e").status == 200

@@ -19,6 +19,18 @@ def check_data(hookd):
     return subprocess.run([os.path.join(BUILD, "daemon", "hookd"), "--check-data", hookd.data], capture_output=True, text=True)
 
 
+def test_checking_the_data_as_root_leaves_them_to_their_owner(hookd):
+    hookd.submit.submit("t", 1)
+    assert hookd.stop() == 0
+    for name in os.listdir(hookd.data):
+        os.chown(os.path.join(hookd.data, name), 65534, 65534)
+    os.remove(os.path.join(hookd.data, "lock"))
+    assert check_data(hookd).returncode == 0
+    assert {os.stat(os.path.join(hookd.data, name)).st_uid for name in os.listdir(hookd.data)} == {65534}
+    os.remove(os.path.join(hookd.data, "hookd.mdb"))
+    assert "hookd.mdb: No such file" in check_data(hookd).stderr
+
+
 def fill(hookd, type="t", size=20000, limit=5000):
     """Submits until one is refused; returns the refusal."""
     for i in range(limit):

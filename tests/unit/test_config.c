@@ -262,6 +262,13 @@ static const struct value_case value_cases[] = {
 	{"network", "ca_file", "/etc/my ca.pem", "/etc/my ca.pem"},
 	{"network", "dns_servers", "auto", "auto"},
 	{"network", "dns_servers", "127.0.0.1:5353,[::1]:53", "127.0.0.1:5353,[::1]:53"},
+	{"network", "dns_servers", "192.0.2.1 2001:db8::53", "192.0.2.1,2001:db8::53"},
+	{"network", "dns_servers", "dns.example", NULL},
+	{"network", "dns_servers", "192.0.2.1:0", NULL},
+	{"network", "dns_servers", "192.0.2.1:65536", NULL},
+	{"network", "dns_servers", "[::1]", NULL},
+	{"network", "dns_servers", "[192.0.2.1]:53", NULL},
+	{"network", "dns_servers", ", ,", NULL},
 	{"senders", "count", "auto", "auto"},
 	{"senders", "count", "64", "64"},
 	{"senders", "count", "0", NULL},
@@ -356,7 +363,7 @@ static void test_every_key_is_tried_with_a_good_and_a_bad_value(void **state)
 			}
 		}
 		/* Every text is a file name or a list of servers until it is used. */
-		bad |= strcmp(key, "ca_file") == 0 || strcmp(key, "dns_servers") == 0;
+		bad |= strcmp(key, "ca_file") == 0;
 		if (!good || !bad)
 			fail_msg("%s is not tried", key);
 	}
@@ -549,6 +556,76 @@ static void test_longer_line_is_refused_with_its_number(void **state)
 	assert_non_null(strstr(problem.detail, "198"));
 }
 
+/* ---- Values over several lines ---- */
+
+static void test_indented_line_goes_on_with_the_value(void **state)
+{
+	struct config config = read_good(state,
+		"[network]\nports = 443\n  # not this\n\t8000-8009,\n\n    9000\ndeny = 192.0.2.0/24\n"
+		"[delivery]\nretry_schedule = exponential 5s\n 4 12h\n 5\n");
+
+	assert_int_equal(config.network.ports.n, 3);
+	assert_int_equal(config.network.ports.list[2].first, 9000);
+	assert_int_equal(config.network.deny.n, 1);
+	assert_int_equal(config.delivery.retry_schedule.n, 4);
+}
+
+static void test_indented_key_after_a_section_is_a_key(void **state)
+{
+	struct config config =
+		read_good(state, "[log]\n  level = debug\n[network]\n  ports = 443\n");
+
+	assert_int_equal(config.log.level, 7);
+	assert_int_equal(config.network.ports.n, 1);
+}
+
+static void test_mistake_in_a_long_value_tells_the_line_of_its_key(void **state)
+{
+	struct problem problem =
+		read_bad(state, "[network]\nports = 443\n 8000\n x\n[log]\nlevel = x\n");
+
+	assert_int_equal(problem.line, 2);
+	assert_string_equal(problem.field, "network.ports");
+	problem = read_bad(state, "[log]\nlevel = info\n\n  attempts = all\n");
+	assert_int_equal(problem.line, 2);
+	assert_string_equal(problem.field, "log.level");
+}
+
+static void test_endless_value_is_refused(void **state)
+{
+	char text[8192] = "[network]\nports = 443\n";
+	struct problem problem;
+
+	while (strlen(text) < 5000)
+		strcat(text, " 1000-2000 1000-2000 1000-2000 1000-2000 1000-2000\n");
+	problem = read_bad(state, text);
+	assert_string_equal(problem.field, "network.ports");
+	assert_int_equal(problem.line, 2);
+	assert_non_null(strstr(problem.detail, "less than 4096"));
+}
+
+static void test_longest_lists_are_printed_so_that_they_read_back(void **state)
+{
+	static const char head[] =
+		"[delivery]\nretry_schedule = exponential 5s 1.1 7d 51\n[network]\ndeny =";
+	char text[8192];
+	struct config config, again;
+	size_t len = (size_t)snprintf(text, sizeof(text), "%s", head);
+	char *printed;
+
+	for (int i = 0; i < 64; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len,
+			"%s2001:db8:ffff:ffff:ffff:ffff:ffff:%x/128", i % 4 ? " " : "\n  ",
+			0xff00 + i);
+	strcat(text, "\n");
+	config = read_good(state, text);
+	assert_int_equal(config.network.deny.n, 64);
+	printed = print(&config);
+	again = read_good(state, printed);
+	assert_memory_equal(&again, &config, sizeof(config));
+	free(printed);
+}
+
 /* ---- Files that are none ---- */
 
 static void test_directory_is_refused(void **state)
@@ -557,7 +634,7 @@ static void test_directory_is_refused(void **state)
 	struct problem problem;
 
 	assert_int_equal(config_read(&config, *state, &problem), -EINVAL);
-	assert_non_null(strstr(problem.detail, *state));
+	assert_string_equal(problem.detail, "expected a text file of less than 64 KiB");
 }
 
 static void test_file_with_nul_is_refused(void **state)
@@ -683,6 +760,11 @@ int main(void)
 		cmocka_unit_test(test_lines_may_end_as_on_other_systems),
 		cmocka_unit_test(test_last_line_needs_no_end),
 		cmocka_unit_test(test_line_of_198_characters_is_read_whole),
+		cmocka_unit_test(test_indented_line_goes_on_with_the_value),
+		cmocka_unit_test(test_indented_key_after_a_section_is_a_key),
+		cmocka_unit_test(test_mistake_in_a_long_value_tells_the_line_of_its_key),
+		cmocka_unit_test(test_endless_value_is_refused),
+		cmocka_unit_test(test_longest_lists_are_printed_so_that_they_read_back),
 		cmocka_unit_test(test_longer_line_is_refused_with_its_number),
 		cmocka_unit_test(test_directory_is_refused),
 		cmocka_unit_test(test_file_with_nul_is_refused),

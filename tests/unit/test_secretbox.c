@@ -41,7 +41,7 @@ static struct secretbox open_good(void **state)
 	struct secretbox box;
 	struct problem problem;
 
-	if (secretbox_open_key(&box, *state, &problem) != 0)
+	if (secretbox_open_key(&box, *state, true, &problem) != 0)
 		fail_msg("%s", problem.detail);
 	return box;
 }
@@ -51,7 +51,7 @@ static void assert_key_refused(void **state)
 	struct secretbox box;
 	struct problem problem;
 
-	assert_int_equal(secretbox_open_key(&box, *state, &problem), -EIO);
+	assert_int_equal(secretbox_open_key(&box, *state, true, &problem), -EIO);
 	assert_non_null(strstr(problem.detail, "master.key"));
 }
 
@@ -155,7 +155,7 @@ static void test_directory_that_is_none_is_refused(void **state)
 	struct secretbox box;
 	struct problem problem;
 
-	assert_int_equal(secretbox_open_key(&box, in_directory(state, "none"), &problem), -EIO);
+	assert_int_equal(secretbox_open_key(&box, in_directory(state, "none"), true, &problem), -EIO);
 }
 
 /* ---- Credentials ---- */
@@ -189,7 +189,7 @@ static void test_bad_credential_is_refused_and_no_key_made(void **state)
 
 	write_file(in_directory(state, "hookd-master-key"), "short", 5);
 	setenv("CREDENTIALS_DIRECTORY", *state, 1);
-	assert_int_equal(secretbox_open_key(&box, *state, &problem), -EIO);
+	assert_int_equal(secretbox_open_key(&box, *state, true, &problem), -EIO);
 	assert_non_null(strstr(problem.detail, "hookd-master-key"));
 	assert_int_equal(access(in_directory(state, "master.key"), F_OK), -1);
 }
