@@ -6,7 +6,7 @@
 #include "say.h"
 #include "words.h"
 
-#define BACKUP_TIMEOUT_S (24 * 3600) /* a large store on a slow disk; hookd limits its rate */
+#define BACKUP_TIMEOUT_S (24 * 3600) /* a large store on a slow disk */
 
 static int run_backup(struct ctl *ctl, char **arguments)
 {

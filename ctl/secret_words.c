@@ -12,9 +12,12 @@ void print_secret(const struct ctl *ctl, json_t *endpoint, bool was_given, const
 		print_json(ctl, endpoint);
 		return;
 	}
-	print_line("%s %s", address, done);
-	if (was_given)
+	if (was_given) {
+		print_line("%s %s", address, done);
 		return;
-	print_line("secret: %s", field_text(endpoint, "secret"));
-	note("This is the only time it is shown. The receiver needs it to verify what hookd sends.");
+	}
+	/* The secret alone on standard output, for "> file". */
+	note("%s %s; the receiver verifies with this secret, which is shown only now:", address,
+		done);
+	print_line("%s", field_text(endpoint, "secret"));
 }

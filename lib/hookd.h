@@ -93,8 +93,8 @@ struct hookd_receipt {
 /*
  * Hands one event over. 0: it is on disk, and hookd owes the delivery. Negative errno: hookd was
  * not reached, nothing was sent: -ENOENT (no such socket), -ECONNREFUSED, -EACCES, -ETIMEDOUT
- * (hookd does not accept), -ENOMEM, -EINVAL (type or payload missing). Positive: enum
- * hookd_outcome. receipt may be NULL.
+ * (hookd does not accept), -ENOMEM, -EINVAL (type or payload missing), -EIO (no random numbers for
+ * a key). Positive: enum hookd_outcome. receipt may be NULL.
  */
 int hookd_submit(struct hookd_client *client, const struct hookd_event *event,
 	struct hookd_receipt *receipt);

@@ -140,14 +140,15 @@ static bool prepare(struct http_client *client, const struct http_request *reque
 	struct curl_slist *headers, unsigned timeout_ms, struct http_answer *answer)
 {
 	CURL *curl = client->curl;
-	char url[4096];
 	CURLcode failed = CURLE_OK;
+	char *url;
 
-	if (snprintf(url, sizeof(url), "http://hookd%s", request->target) >= (int)sizeof(url))
+	if (asprintf(&url, "http://hookd%s", request->target) < 0)
 		return false;
 	curl_easy_reset(curl);
 #define SET(option, value) (failed = failed ? failed : curl_easy_setopt(curl, option, value))
 	SET(CURLOPT_URL, url);
+	free(url);
 	SET(CURLOPT_UNIX_SOCKET_PATH, client->address.sun_path);
 	SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, client);

@@ -203,10 +203,11 @@ static void on_switched(struct op *op)
 	if (op->result != ENGINE_OK) {
 		refuse(s->request, PROBLEM_UNKNOWN, NULL, "the store failed: perhaps changed");
 	} else {
-		const char *done = s->op.sending.paused ? "paused" : "resumed";
+		bool paused = s->op.sending.paused;
 
-		log_change(s->request, done, NULL, "%s all sending%s%s", done,
-			s->op.sending.reason[0] ? ": " : "", s->op.sending.reason);
+		log_change(s->request, paused ? "pause" : "resume", NULL, "%s all sending%s%s",
+			paused ? "paused" : "resumed", s->op.sending.reason[0] ? ": " : "",
+			s->op.sending.reason);
 		answer_json(s->request, 200, render_sending(o));
 	}
 	free(s);

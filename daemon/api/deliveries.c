@@ -355,13 +355,17 @@ static void log_bulk(const struct bulk *b)
 {
 	static const char *const past[N_VERBS] = {
 		"replayed", "held", "released", "cancelled", "purged", ""};
-	char what[256];
+	const char *endpoint = json_string_value(json_object_get(b->request->json, "endpoint"));
+	const char *tenant = json_string_value(json_object_get(b->request->json, "tenant"));
+	char what[256], address[ENDPOINT_ADDRESS_SIZE];
 
 	if (b->op.n_changed == 0)
 		return;
 	describe(b, what, sizeof(what));
-	log_change(b->request, verb_name(b->op.verb), NULL, "%s %zu deliveries: %s",
-		past[b->op.verb], b->op.n_changed, what);
+	snprintf(address, sizeof(address), "%s%s%s", tenant ? tenant : "",
+		tenant && *tenant ? "/" : "", endpoint ? endpoint : "");
+	log_change(b->request, verb_name(b->op.verb), endpoint ? address : NULL,
+		"%s %zu deliveries: %s", past[b->op.verb], b->op.n_changed, what);
 }
 
 static void answer_bulk(struct bulk *b)

@@ -24,7 +24,7 @@ struct changing {
 	const char *reason;
 	int64_t overlap_s;
 	char name[NAME_MAX_LEN + 1];
-	const char *action; /* for the log, past tense: "paused" */
+	const char *action, *done; /* for the log: "pause", "paused" */
 };
 
 static struct slot *find_endpoint(struct request *rq)
@@ -69,7 +69,7 @@ static void on_changed(struct endpoint_edit *edit, struct slot *slot, const stru
 		return;
 	}
 	endpoint_address(slot->settings, address);
-	log_change(c->request, c->action, address, "%s endpoint %s%s%s", c->action, address,
+	log_change(c->request, c->action, address, "%s endpoint %s%s%s", c->done, address,
 		c->reason ? ": " : "", c->reason ? c->reason : "");
 	if (slot->settings->removed)
 		answer_nothing(c->request);
@@ -80,7 +80,7 @@ static void on_changed(struct endpoint_edit *edit, struct slot *slot, const stru
 
 static struct changing *new_change(struct request *rq, uint32_t number,
 	int (*apply)(struct endpoint_edit *edit, struct endpoint *draft, struct problem *problem),
-	const char *action)
+	const char *action, const char *done)
 {
 	struct changing *c = calloc(1, sizeof(*c));
 
@@ -91,6 +91,7 @@ static struct changing *new_change(struct request *rq, uint32_t number,
 	c->edit = (struct endpoint_edit){.number = number, .apply = apply, .done = on_changed};
 	c->request = rq;
 	c->action = action;
+	c->done = done;
 	return c;
 }
 
@@ -156,7 +157,8 @@ static int apply_create(struct endpoint_edit *edit, struct endpoint *draft, stru
 void handle_endpoint_create(struct request *rq)
 {
 	struct store *store = api_options(rq)->store;
-	struct changing *c = new_change(rq, store_next_endpoint(store), apply_create, "added");
+	struct changing *c =
+		new_change(rq, store_next_endpoint(store), apply_create, "add", "added");
 	struct problem problem;
 
 	if (!c)
@@ -187,8 +189,9 @@ static int apply_patch(struct endpoint_edit *edit, struct endpoint *draft, struc
 void handle_endpoint_patch(struct request *rq)
 {
 	struct slot *slot = find_endpoint(rq);
-	struct changing *c =
-		slot ? new_change(rq, slot->settings->number, apply_patch, "changed") : NULL;
+	struct changing *c = slot
+		? new_change(rq, slot->settings->number, apply_patch, "change", "changed")
+		: NULL;
 
 	if (c)
 		store_edit(api_options(rq)->store, &c->edit);
@@ -205,8 +208,9 @@ static int apply_remove(struct endpoint_edit *edit, struct endpoint *draft, stru
 void handle_endpoint_delete(struct request *rq)
 {
 	struct slot *slot = find_endpoint(rq);
-	struct changing *c =
-		slot ? new_change(rq, slot->settings->number, apply_remove, "removed") : NULL;
+	struct changing *c = slot
+		? new_change(rq, slot->settings->number, apply_remove, "remove", "removed")
+		: NULL;
 
 	if (c)
 		store_edit(api_options(rq)->store, &c->edit);
@@ -240,7 +244,7 @@ void handle_endpoint_pause(struct request *rq)
 		answer_problem(rq, &problem);
 		return;
 	}
-	c = new_change(rq, slot->settings->number, apply_pause, "paused");
+	c = new_change(rq, slot->settings->number, apply_pause, "pause", "paused");
 	if (!c)
 		return;
 	c->reason = reason;
@@ -271,7 +275,7 @@ void handle_endpoint_resume(struct request *rq)
 		answer_problem(rq, &problem);
 		return;
 	}
-	c = new_change(rq, slot->settings->number, apply_resume, "resumed");
+	c = new_change(rq, slot->settings->number, apply_resume, "resume", "resumed");
 	if (c)
 		store_edit(api_options(rq)->store, &c->edit);
 }
@@ -292,9 +296,9 @@ void handle_endpoint_rotate_secret(struct request *rq)
 {
 	struct slot *slot = find_endpoint(rq);
 	struct problem problem;
-	struct changing *c = slot
-		? new_change(rq, slot->settings->number, apply_rotate, "rotated the secret of")
-		: NULL;
+	struct changing *c = slot ? new_change(rq, slot->settings->number, apply_rotate,
+					    "rotate-secret", "rotated the secret of")
+				  : NULL;
 	int r = 0;
 
 	if (!c)

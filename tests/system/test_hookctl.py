@@ -757,8 +757,8 @@ def test_all_sending_is_paused_only_when_somebody_says_yes(ctl):
 def test_endpoint_add_prints_the_secret_once(ctl, receive):
     receiver = receive()
     result = ctl("endpoint", "add", "acme/billing", receiver.url, "--types", "order.*,user.new", "--types", "x")
-    assert re.fullmatch(r"acme/billing added\nsecret: whsec_[A-Za-z0-9+/]{43}=\n", result.stdout)
-    assert "only time" in result.stderr
+    assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=\n", result.stdout)
+    assert "acme/billing added" in result.stderr and "shown only now" in result.stderr
     secret = result.stdout.split()[-1]
     ctl.hookd.submit.submit("order.paid", tenant="acme")
     assert is_signed(receiver.wait_for(1)[0], secret)
@@ -897,7 +897,7 @@ def test_rotate_secret_prints_the_new_one_and_says_when_the_old_one_ends(ctl, re
     old = ctl("endpoint", "add", "x", receiver.url).stdout.split()[-1]
     result = ctl("endpoint", "rotate-secret", "x", "--overlap", "1h")
     new = result.stdout.split()[-1]
-    assert result.stdout == f"x has a new secret\nsecret: {new}\n" and "hookd signs with the old secret, too" in result.stderr
+    assert result.stdout == f"{new}\n" and "hookd signs with the old secret, too" in result.stderr
     ctl.hookd.submit.submit("a")
     assert is_signed(receiver.wait_for(1)[0], new, old)
     result = ctl("endpoint", "rotate-secret", "x", "--overlap", "0s")

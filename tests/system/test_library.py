@@ -166,6 +166,11 @@ int main(int argc, char **argv)
 			struct hookd_event event = {.type = "t", .payload = argument, .payload_len = strlen(argument),
 				.content_type = "text/plain", .tenant = "acme", .timestamp_ms = 1000, .deliver_at_ms = 2000};
 			r = hookd_submit(client, &event, receipts);
+		} else if (strcmp(command, "long-type") == 0) {
+			static char type[10000];
+			struct hookd_event event = {.type = type, .payload = "1", .payload_len = 1, .content_type = "text/plain"};
+			memset(type, 't', (size_t)atoi(argument));
+			r = hookd_submit(client, &event, receipts);
 		} else if (strcmp(command, "batch") == 0) {
 			struct hookd_event events[3];
 			for (int i = 0; i < 3; i++)
@@ -230,6 +235,8 @@ def test_every_call_of_the_client_works(hookd, receive, program):
     assert batch[:2] == ["0", "ok"] and batch[2] < batch[3]
     assert ask("submit 1 k")[1] == "ok"
     assert ask("submit 2 k")[1] == "key_reused"
+    answer = ask("long-type 6000")
+    assert answer[1] == "invalid" and "type" in answer[6]
 
 
 def test_a_connection_that_was_closed_is_opened_again(hookd, program):

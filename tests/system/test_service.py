@@ -323,8 +323,12 @@ def test_lines_go_to_the_journal_with_their_fields(make_hookd, receive):
     assert dead["HOOKD_EVENT"] == event and dead["HOOKD_ENDPOINT"] == "acme/billing" and dead["HOOKD_TENANT"] == "acme"
     assert dead["HOOKD_TYPE"] == "order.paid" and dead["HOOKD_HTTP_STATUS"] == "503" and dead["HOOKD_RESULT"] == "status"
     assert dead["HOOKD_ATTEMPT"] == "1" and int(dead["HOOKD_DURATION_MS"]) >= 0
-    added = next(line for line in lines if line.get("HOOKD_ACTION") == "added")
+    added = next(line for line in lines if line.get("HOOKD_ACTION") == "add")
     assert added["HOOKD_PEER_UID"] == str(os.getuid()) and added["HOOKD_ENDPOINT"] == "acme/billing"
+    hookd.admin.post("/v1/deliveries/replay", {"tenant": "acme", "endpoint": "billing", "state": "dead"})
+    wait_until(lambda: collect() and any(line.get("HOOKD_ACTION") == "replay" for line in lines))
+    replay = next(line for line in lines if line.get("HOOKD_ACTION") == "replay")
+    assert replay["HOOKD_ENDPOINT"] == "acme/billing" and "replayed 1 deliveries" in replay["MESSAGE"]
     failing = next(line for line in lines if "is failing" in line["MESSAGE"])
     assert failing["PRIORITY"] == "5" and failing["MESSAGE_ID"] != dead["MESSAGE_ID"]
     stream.close()
