@@ -193,6 +193,9 @@ enum delivery_change delivery_apply_outcome(struct delivery *d, struct outcome *
 	case OUTCOME_DEAD:
 		enter(d, DELIVERY_DEAD, o->reason, now_ms);
 		break;
+	case OUTCOME_TOO_OLD:
+		enter(d, DELIVERY_DEAD, DEAD_TOO_OLD, now_ms);
+		break;
 	case OUTCOME_DAMAGED:
 		enter(d, DELIVERY_DEAD, DEAD_DAMAGED, now_ms);
 		break;

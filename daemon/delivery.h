@@ -129,6 +129,7 @@ enum outcome_kind {
 	OUTCOME_DEAD, /* failed for good, for the given reason */
 	OUTCOME_LOCAL, /* not made, through no fault of the receiver; again at due_ms */
 	OUTCOME_EARLY, /* not made, deliver_at has not come by the wall clock; again at due_ms */
+	OUTCOME_TOO_OLD, /* not made, its endpoint does not want it any more */
 	OUTCOME_DAMAGED /* not made, the stored event cannot be trusted */
 };
 

@@ -147,7 +147,8 @@ static void on_outcome_stored(struct op *op)
 	struct dispatch *d = storing->dispatch;
 	const struct outcome *outcome = &storing->op.outcome;
 	const struct delivery *after = &storing->op.after;
-	bool dead = outcome->kind == OUTCOME_DEAD || outcome->kind == OUTCOME_DAMAGED;
+	bool dead = outcome->kind == OUTCOME_DEAD || outcome->kind == OUTCOME_TOO_OLD ||
+		outcome->kind == OUTCOME_DAMAGED;
 	struct slot *slot = slot_at(d, outcome->endpoint);
 
 	if (op->result == ENGINE_OK && outcome->kind == OUTCOME_DELIVERED &&
@@ -447,6 +448,21 @@ static bool is_early(struct dispatch *d, struct slot *slot, struct claimed *clai
 	return true;
 }
 
+/* It was paused, or hookd did not run, for longer than the delivery is worth something. */
+static bool is_too_old(struct dispatch *d, struct slot *slot, struct claimed *claimed)
+{
+	struct effective effective = endpoint_effective(slot->settings, d->options.config);
+	int64_t age_ms = now_ms(d) - claimed->delivery.aged_from_ms;
+
+	if (effective.max_age_s == 0 || age_ms <= effective.max_age_s * 1000)
+		return false;
+	schedule_ended(d->schedule, slot, EFFECT_ANSWERED, 0, now_ms(d));
+	store_outcome(d->store,
+		new_outcome(d, &claimed->delivery, claimed->event->event.type, OUTCOME_TOO_OLD));
+	claimed_free(claimed);
+	return true;
+}
+
 static void report_damage(struct dispatch *d, struct slot *slot, struct claimed *claimed)
 {
 	char id[EVENT_ID_TEXT_SIZE], address[ENDPOINT_ADDRESS_SIZE];
@@ -519,7 +535,7 @@ static void send_one(struct dispatch *d, struct slot *slot, struct claimed *clai
 		report_damage(d, slot, claimed);
 		return;
 	}
-	if (is_early(d, slot, claimed))
+	if (is_early(d, slot, claimed) || is_too_old(d, slot, claimed))
 		return;
 	event = &claimed->event->event;
 	job = new_job(d, slot, event);

@@ -219,6 +219,10 @@ void reports_dead(struct reports *r, const struct slot *slot, const struct deliv
 		log_line(LOG_LEVEL_WARNING, LOG_DEAD, &fields,
 			"dead letter %s/%s: the event is damaged on disk", id,
 			slot->settings->name);
+	else if (message_len == 0)
+		log_line(LOG_LEVEL_WARNING, LOG_DEAD, &fields,
+			"dead letter %s/%s (%s): too old to be sent, after %u attempts in %s", id,
+			slot->settings->name, type, d->attempts, age);
 	else
 		log_line(LOG_LEVEL_WARNING, LOG_DEAD, &fields,
 			"dead letter %s/%s (%s): %s%u attempts in %s, last: %.*s", id,

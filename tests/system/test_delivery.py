@@ -280,6 +280,24 @@ def test_max_age_gives_up_instead_of_sending_what_is_old(hookd, receive):
     assert len(receiver.requests) == 2
 
 
+def test_what_grew_too_old_meanwhile_is_not_sent_at_all(hookd, receive):
+    receiver = receive()
+    hookd.admin.add_endpoint("code", receiver.url, max_age_s=1)
+    hookd.manage.post("/v1/endpoints/code/pause")
+    old = hookd.submit.submit("t", 1)["id"]
+    time.sleep(1.3)
+    hookd.manage.post("/v1/endpoints/code/resume")
+    delivery = hookd.manage.wait_for(old, "code", "dead")
+    assert delivery["dead_reason"] == "too_old" and delivery["attempts"] == 0 and delivery["last_attempt"] is None
+    assert f"dead letter {old}/code (t): too old to be sent, after 0 attempts in 1s" in hookd.log()
+    fresh = hookd.submit.submit("t", 2)["id"]
+    hookd.manage.wait_for(fresh, "code", "delivered")
+    # A replay begins its life anew.
+    hookd.manage.post("/v1/deliveries/replay", {"event": old})
+    hookd.manage.wait_for(old, "code", "delivered")
+    assert len(receiver.requests) == 2
+
+
 def test_deliver_at_is_waited_for(hookd, receive):
     receiver = receive()
     hookd.admin.add_endpoint("later", receiver.url)

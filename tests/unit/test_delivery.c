@@ -212,7 +212,7 @@ static void test_delivery_of_a_removed_endpoint_says_so(void **state)
 /* ---- Outcomes ---- */
 
 static const enum outcome_kind all_kinds[] = {OUTCOME_DELIVERED, OUTCOME_RETRY, OUTCOME_DEAD,
-	OUTCOME_LOCAL, OUTCOME_EARLY, OUTCOME_DAMAGED};
+	OUTCOME_LOCAL, OUTCOME_EARLY, OUTCOME_TOO_OLD, OUTCOME_DAMAGED};
 
 static bool is_made(enum outcome_kind kind)
 {
@@ -408,7 +408,8 @@ static void test_failure_of_an_old_turn_only_joins_the_history(void **state)
 
 static void test_attempt_of_an_old_turn_that_was_not_made_is_nothing(void **state)
 {
-	static const enum outcome_kind not_made[] = {OUTCOME_LOCAL, OUTCOME_EARLY, OUTCOME_DAMAGED};
+	static const enum outcome_kind not_made[] = {
+		OUTCOME_LOCAL, OUTCOME_EARLY, OUTCOME_TOO_OLD, OUTCOME_DAMAGED};
 
 	(void)state;
 	for (size_t i = 0; i < N(not_made); i++) {
