@@ -103,15 +103,19 @@ static int switch_sending(const struct switching *s)
 	return r;
 }
 
-static int run_switch(struct switching *s, const struct texts *names)
+static int run_switch(struct switching *s, char **arguments, const struct option_rule *rules)
 {
-	if (s->all && names->n)
-		return misused(s->ctl, "--all goes without endpoints");
-	if (!s->all && !names->n)
-		return misused(s->ctl, "expected endpoints, or --all for all sending");
-	if (!s->all)
-		return switch_endpoints(s, names);
-	return switch_sending(s);
+	struct texts names = {0};
+	int r = options_parse(s->ctl, arguments, rules, &names, 0, SIZE_MAX);
+
+	if (r == 0 && s->all && names.n)
+		r = misused(s->ctl, "--all goes without endpoints");
+	else if (r == 0 && !s->all && !names.n)
+		r = misused(s->ctl, "expected endpoints, or --all for all sending");
+	else if (r == 0)
+		r = s->all ? switch_sending(s) : switch_endpoints(s, &names);
+	texts_free(&names);
+	return r;
 }
 
 static int run_pause(struct ctl *ctl, char **arguments)
@@ -123,13 +127,7 @@ static int run_pause(struct ctl *ctl, char **arguments)
 		{'y', "yes", OPTION_FLAG, &s.yes, NULL, "do not ask (--all)"},
 		{0},
 	};
-	struct texts names = {0};
-	int r = options_parse(ctl, arguments, rules, &names, 0, SIZE_MAX);
-
-	if (r == 0)
-		r = run_switch(&s, &names);
-	texts_free(&names);
-	return r;
+	return run_switch(&s, arguments, rules);
 }
 
 static int run_resume(struct ctl *ctl, char **arguments)
@@ -141,13 +139,7 @@ static int run_resume(struct ctl *ctl, char **arguments)
 		{'y', "yes", OPTION_FLAG, &s.yes, NULL, "do not ask (--all)"},
 		{0},
 	};
-	struct texts names = {0};
-	int r = options_parse(ctl, arguments, rules, &names, 0, SIZE_MAX);
-
-	if (r == 0)
-		r = run_switch(&s, &names);
-	texts_free(&names);
-	return r;
+	return run_switch(&s, arguments, rules);
 }
 
 const struct command command_pause = {.name = "pause",

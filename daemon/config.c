@@ -15,6 +15,7 @@
 #define LINE_MAX_LEN 198 /* what inih reads whole */
 #define VALUE_SIZE 4096 /* over several lines */
 #define PRINT_COLUMNS 100
+#define SERVERS_SIZE sizeof(((struct config *)NULL)->network.dns_servers)
 
 enum key_kind {
 	K_SIZE,
@@ -76,7 +77,7 @@ static const struct key keys[] = {
 	{"network", "ports", "80 443 1024-65535", K_PORTS, AT(network.ports), 0, 0},
 	{"network", "ca_file", "/etc/ssl/certs/ca-certificates.crt", K_TEXT, AT(network.ca_file), 0,
 		189},
-	{"network", "dns_servers", "auto", K_SERVERS, AT(network.dns_servers), 0, 256, "auto"},
+	{"network", "dns_servers", "auto", K_SERVERS, AT(network.dns_servers), 0, 0, "auto"},
 	{"senders", "count", "auto", K_COUNT, AT(senders.count), 1, 64, "auto"},
 	{"senders", "max_in_flight", "512", K_COUNT, AT(senders.max_in_flight), 1, 16384},
 	{"log", "level", "info", K_CHOICE, AT(log.level), 3, 7, NULL, log_levels},
@@ -155,56 +156,139 @@ static int set_rate(const struct key *key, const char *value, double *rate, stru
 	return 0;
 }
 
-static int set_networks(const struct key *key, const char *value, struct config_networks *networks,
-	struct problem *problem)
-{
-	char copy[VALUE_SIZE], *rest, *word;
+/* ---- Lists ---- */
 
-	snprintf(copy, sizeof(copy), "%s", value);
-	networks->n = 0;
-	for (word = strtok_r(copy, " ,\t", &rest); word; word = strtok_r(NULL, " ,\t", &rest)) {
-		if (networks->n == CONFIG_LIST_MAX ||
-			network_parse(word, &networks->list[networks->n]) < 0)
-			return expected(problem, key,
-				"up to 64 networks such as 10.0.0.0/8 or fd00::/8 (bits beyond the prefix zero)",
-				word);
-		networks->n++;
-	}
-	return networks->n ? 0 : expected(problem, key, "networks such as 10.0.0.0/8", value);
+static int add_network(void *list, const char *word)
+{
+	struct config_networks *networks = list;
+
+	if (networks->n == CONFIG_LIST_MAX || network_parse(word, &networks->list[networks->n]) < 0)
+		return -EINVAL;
+	networks->n++;
+	return 0;
 }
 
-static int parse_port_range(char *word, struct port_range *range)
+static int parse_port_range(const char *word, struct port_range *range)
 {
-	char *dash = strchr(word, '-');
+	size_t len = strcspn(word, "-");
+	char text[8];
 	int64_t first, last;
 
-	if (dash)
-		*dash = '\0';
-	if (parse_count(word, &first) < 0 || parse_count(dash ? dash + 1 : word, &last) < 0 ||
-		first < 1 || last > 65535 || first > last)
+	if (len >= sizeof(text))
+		return -EINVAL;
+	snprintf(text, sizeof(text), "%.*s", (int)len, word);
+	if (parse_count(text, &first) < 0 ||
+		parse_count(word[len] ? word + len + 1 : word, &last) < 0 || first < 1 ||
+		last > 65535 || first > last)
 		return -EINVAL;
 	*range = (struct port_range){(uint16_t)first, (uint16_t)last};
 	return 0;
 }
 
-static int set_ports(const struct key *key, const char *value, struct config_ports *ports,
-	struct problem *problem)
+static int add_port_range(void *list, const char *word)
 {
+	struct config_ports *ports = list;
+
+	if (ports->n == CONFIG_LIST_MAX || parse_port_range(word, &ports->list[ports->n]) < 0)
+		return -EINVAL;
+	ports->n++;
+	return 0;
+}
+
+/* "192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353" */
+static bool is_server(const char *word)
+{
+	char address[INET6_ADDRSTRLEN], *colon;
+	struct in6_addr parsed;
+	const char *port = NULL;
+	int64_t number;
+	size_t len;
+
+	if (inet_pton(AF_INET, word, &parsed) == 1 || inet_pton(AF_INET6, word, &parsed) == 1)
+		return true;
+	colon = strrchr(word, ':');
+	if (!colon)
+		return false;
+	port = colon + 1;
+	len = (size_t)(colon - word);
+	if (parse_count(port, &number) < 0 || number < 1 || number > 65535 ||
+		len >= sizeof(address) + 2)
+		return false;
+	if (word[0] == '[' && len > 2 && word[len - 1] == ']') {
+		snprintf(address, sizeof(address), "%.*s", (int)len - 2, word + 1);
+		return inet_pton(AF_INET6, address, &parsed) == 1;
+	}
+	snprintf(address, sizeof(address), "%.*s", (int)len, word);
+	return inet_pton(AF_INET, address, &parsed) == 1;
+}
+
+/* As c-ares takes them: with commas between. */
+static int add_server(void *list, const char *word)
+{
+	char *servers = list;
+	size_t len = strlen(servers);
+
+	if (!is_server(word) || len + 1 + strlen(word) >= SERVERS_SIZE)
+		return -EINVAL;
+	snprintf(servers + len, SERVERS_SIZE - len, "%s%s", len ? "," : "", word);
+	return 0;
+}
+
+/* Zero, or an empty list: what a key's special word stands for, and how lists begin. */
+static void set_empty(const struct key *key, void *at)
+{
+	switch (key->kind) {
+	case K_RATE:
+		*(double *)at = 0;
+		break;
+	case K_NETWORKS:
+		((struct config_networks *)at)->n = 0;
+		break;
+	case K_PORTS:
+		((struct config_ports *)at)->n = 0;
+		break;
+	case K_TEXT:
+	case K_SERVERS:
+		*(char *)at = '\0';
+		break;
+	case K_SIZE:
+	case K_DURATION:
+	case K_COUNT:
+	case K_BOOL:
+	case K_SCHEDULE:
+	case K_CHOICE:
+		*(int64_t *)at = 0;
+		break;
+	}
+}
+
+static int set_list(const struct key *key, const char *value, void *list, struct problem *problem)
+{
+	static const struct {
+		int (*add)(void *list, const char *word);
+		const char *what;
+	} kinds[] = {
+		[K_NETWORKS] = {add_network,
+			"up to 64 networks such as \"10.0.0.0/8 fd00::/8\" (bits beyond the prefix zero)"},
+		[K_PORTS] = {add_port_range, "up to 64 ports and ranges such as \"443 8000-8999\""},
+		[K_SERVERS] = {add_server,
+			"addresses of DNS servers such as \"192.0.2.53 [2001:db8::53]:5353\""},
+	};
 	char copy[VALUE_SIZE], *rest, *word;
 
 	snprintf(copy, sizeof(copy), "%s", value);
-	ports->n = 0;
-	for (word = strtok_r(copy, " ,\t", &rest); word; word = strtok_r(NULL, " ,\t", &rest)) {
-		if (ports->n == CONFIG_LIST_MAX ||
-			parse_port_range(word, &ports->list[ports->n]) < 0)
-			return expected(
-				problem, key, "ports and ranges such as \"443 8000-8999\"", value);
-		ports->n++;
+	word = strtok_r(copy, " ,\t", &rest);
+	if (!word)
+		return expected(problem, key, kinds[key->kind].what, value);
+	set_empty(key, list);
+	for (; word; word = strtok_r(NULL, " ,\t", &rest)) {
+		if (kinds[key->kind].add(list, word) < 0)
+			return expected(problem, key, kinds[key->kind].what, word);
 	}
-	return ports->n
-		? 0
-		: expected(problem, key, "ports and ranges such as \"443 8000-8999\"", value);
+	return 0;
 }
+
+/* ---- Single values ---- */
 
 static int set_choice(
 	const struct key *key, const char *value, int *choice, struct problem *problem)
@@ -245,85 +329,13 @@ static int set_text(const struct key *key, const char *value, char *text, struct
 	return 0;
 }
 
-/* "192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353" */
-static bool is_server(const char *word)
-{
-	char address[INET6_ADDRSTRLEN], *colon;
-	struct in6_addr parsed;
-	const char *port = NULL;
-	int64_t number;
-	size_t len;
-
-	if (inet_pton(AF_INET, word, &parsed) == 1 || inet_pton(AF_INET6, word, &parsed) == 1)
-		return true;
-	colon = strrchr(word, ':');
-	if (!colon)
-		return false;
-	port = colon + 1;
-	len = (size_t)(colon - word);
-	if (parse_count(port, &number) < 0 || number < 1 || number > 65535 ||
-		len >= sizeof(address) + 2)
-		return false;
-	if (word[0] == '[' && len > 2 && word[len - 1] == ']') {
-		snprintf(address, sizeof(address), "%.*s", (int)len - 2, word + 1);
-		return inet_pton(AF_INET6, address, &parsed) == 1;
-	}
-	snprintf(address, sizeof(address), "%.*s", (int)len, word);
-	return inet_pton(AF_INET, address, &parsed) == 1;
-}
-
-/* As c-ares takes them: with commas between. */
-static int set_servers(
-	const struct key *key, const char *value, char *servers, struct problem *problem)
-{
-	static const char what[] =
-		"addresses of DNS servers such as \"192.0.2.53 [2001:db8::53]:5353\"";
-	char copy[VALUE_SIZE], *rest, *word;
-	size_t len = 0;
-
-	snprintf(copy, sizeof(copy), "%s", value);
-	for (word = strtok_r(copy, " ,\t", &rest); word; word = strtok_r(NULL, " ,\t", &rest)) {
-		if (!is_server(word) || len + 1 + strlen(word) >= (size_t)key->max)
-			return expected(problem, key, what, word);
-		len += (size_t)snprintf(
-			servers + len, (size_t)key->max - len, "%s%s", len ? "," : "", word);
-	}
-	return len ? 0 : expected(problem, key, what, value);
-}
-
-/* The value that the special word stands for: zero, or empty. */
-static void set_special(const struct key *key, void *at)
-{
-	switch (key->kind) {
-	case K_RATE:
-		*(double *)at = 0;
-		break;
-	case K_NETWORKS:
-		((struct config_networks *)at)->n = 0;
-		break;
-	case K_TEXT:
-	case K_SERVERS:
-		*(char *)at = '\0';
-		break;
-	case K_SIZE:
-	case K_DURATION:
-	case K_COUNT:
-	case K_BOOL:
-	case K_SCHEDULE:
-	case K_PORTS:
-	case K_CHOICE:
-		*(int64_t *)at = 0;
-		break;
-	}
-}
-
 static int set_value(
 	struct config *config, const struct key *key, const char *value, struct problem *problem)
 {
 	void *at = (char *)config + key->offset;
 
 	if (key->special && strcmp(value, key->special) == 0) {
-		set_special(key, at);
+		set_empty(key, at);
 		return 0;
 	}
 	switch (key->kind) {
@@ -338,13 +350,11 @@ static int set_value(
 	case K_SCHEDULE:
 		return set_schedule(key, value, at, problem);
 	case K_NETWORKS:
-		return set_networks(key, value, at, problem);
 	case K_PORTS:
-		return set_ports(key, value, at, problem);
+	case K_SERVERS:
+		return set_list(key, value, at, problem);
 	case K_TEXT:
 		return set_text(key, value, at, problem);
-	case K_SERVERS:
-		return set_servers(key, value, at, problem);
 	case K_CHOICE:
 		return set_choice(key, value, at, problem);
 	}

@@ -4,8 +4,8 @@
  *     cc producer.c $(pkg-config --cflags --libs libhookd) -o producer
  *     echo '{"order":4711}' | ./producer order.paid
  *
- * The key matters: submitted after your own database commit, with a key made from what was committed, an
- * event is stored once however often this has to be repeated.
+ * The key matters: submitted after your own database commit, with a key made from what was
+ * committed, an event is stored once however often this has to be repeated.
  */
 #include <stdio.h>
 #include <string.h>
@@ -42,7 +42,8 @@ int main(int argc, char **argv)
 			printf("%s to %u endpoints%s\n", receipt.id, receipt.deliveries,
 				receipt.duplicate ? ", known already" : "");
 		} else {
-			fprintf(stderr, "producer: %s: %s\n", r < 0 ? "not stored" : hookd_outcome_name(r),
+			fprintf(stderr, "producer: %s: %s\n",
+				r < 0 ? "not stored" : hookd_outcome_name(r),
 				hookd_client_problem(client));
 			failed = 1;
 		}

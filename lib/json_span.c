@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
+
 #include "text.h"
 
 /* What has been opened and not yet closed, a bit each: set for an object, clear for an array. */
@@ -50,17 +52,6 @@ static bool is_digit(const struct scanner *s)
 	return s->at < s->end && *s->at >= '0' && *s->at <= '9';
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 static int scan_escape(struct scanner *s)
 {
 	if (s->at == s->end || !strchr("\"\\/bfnrtu", *s->at) || !*s->at)
@@ -68,7 +59,7 @@ static int scan_escape(struct scanner *s)
 	if (*s->at++ != 'u')
 		return 0;
 	for (int i = 0; i < 4; i++, s->at++) {
-		if (s->at == s->end || hex_value(*s->at) < 0)
+		if (s->at == s->end || OPENSSL_hexchar2int((unsigned char)*s->at) < 0)
 			return fail(s, "four hexadecimal digits");
 	}
 	return 0;
@@ -303,7 +294,7 @@ static unsigned read_hex4(const char *at)
 	unsigned value = 0;
 
 	for (int i = 0; i < 4; i++)
-		value = value << 4 | (unsigned)hex_value(at[i]);
+		value = value << 4 | (unsigned)OPENSSL_hexchar2int((unsigned char)at[i]);
 	return value;
 }
 

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
+
 #include "../log.h"
 
 static const char *const role_names[N_ROLES] = {
@@ -23,17 +25,6 @@ const char *role_name(enum role role)
 
 /* ---- Targets ---- */
 
-static int hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* Decodes percent signs in place. False for those that are none, and for a NUL. */
 static bool decode(char *text)
 {
@@ -41,7 +32,8 @@ static bool decode(char *text)
 
 	for (; *text; text++) {
 		if (*text == '%') {
-			int high = hex(text[1]), low = high < 0 ? -1 : hex(text[2]);
+			int high = OPENSSL_hexchar2int((unsigned char)text[1]),
+			    low = high < 0 ? -1 : OPENSSL_hexchar2int((unsigned char)text[2]);
 
 			if (low < 0 || (high == 0 && low == 0))
 				return false;

@@ -155,7 +155,8 @@ static void test_directory_that_is_none_is_refused(void **state)
 	struct secretbox box;
 	struct problem problem;
 
-	assert_int_equal(secretbox_open_key(&box, in_directory(state, "none"), true, &problem), -EIO);
+	assert_int_equal(
+		secretbox_open_key(&box, in_directory(state, "none"), true, &problem), -EIO);
 }
 
 /* ---- Credentials ---- */
