@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, ROOT, wait_until
+from harness import BUILD, ROOT, closed_port, wait_until
 
 HOOKCTL_DIRECTORY = os.path.join(BUILD, "ctl")
 
@@ -59,7 +59,8 @@ def test_the_five_minutes_work(hookd, directory):
     second = second.replace("hookctl list -e", "sleep 8; hookctl list -e").replace("kill %?8901", "kill %?8901; wait %?8901")
     first = first.replace("&\n", "& sleep 1\n").replace("hookctl list", "sleep 8; hookctl list")
     second = second.replace("&\n", "& sleep 1\n").replace("hookctl endpoint remove", "sleep 2; hookctl endpoint remove")
-    done = subprocess.run(["bash", "-c", "set -m\n" + first + "echo ====\n" + second + "kill %?8901"], cwd=directory, text=True,
+    script = ("set -m\n" + first + "echo ====\n" + second + "kill %?8901").replace("8901", str(closed_port()))
+    done = subprocess.run(["bash", "-c", script], cwd=directory, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120,
                           env={**os.environ, "HOOKD_SOCKETS": hookd.sockets,
                                "PATH": HOOKCTL_DIRECTORY + ":" + os.environ["PATH"]})
