@@ -182,8 +182,10 @@ enum delivery_change delivery_apply_outcome(struct delivery *d, struct outcome *
 	case OUTCOME_DELIVERED:
 		break;
 	case OUTCOME_RETRY:
-	case OUTCOME_EARLY:
 		d->due_ms = o->due_ms;
+		break;
+	case OUTCOME_EARLY:
+		d->due_ms = d->aged_from_ms = o->due_ms;
 		break;
 	case OUTCOME_LOCAL:
 		d->due_ms = o->due_ms;

@@ -245,7 +245,7 @@ static bool half_is_free(const struct schedule *s, bool doubtful)
 /*
  * How many deliveries the lane may hold ready. What could go at once always; as much again ahead,
  * so that a fast receiver never waits for the store, while the lane is healthy and half of the room
- * is free.
+ * is free. With a rate, no more than it lets go soon: what waits for time takes room from others.
  */
 static unsigned ready_limit(
 	const struct schedule *s, const struct lane *lane, const struct lane_limits *limits)
@@ -254,8 +254,11 @@ static unsigned ready_limit(
 	unsigned now = window > lane->in_flight ? window - lane->in_flight : 0;
 	bool healthy = window == limits->max_in_flight;
 
-	if (limits->rate_per_s > 0)
-		return now < limits->burst ? now : limits->burst;
+	if (limits->rate_per_s > 0) {
+		double soon = lane->tokens + limits->rate_per_s * RATE_AHEAD_MS / 1000;
+
+		return soon < 1 ? now > 0 : soon < now ? (unsigned)soon : now;
+	}
 	return healthy && half_is_free(s, lane->doubtful) ? now + limits->max_in_flight : now;
 }
 

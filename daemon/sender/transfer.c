@@ -340,7 +340,13 @@ static void judge(struct transfer *transfer, CURLcode code)
 		break;
 	case CURLE_OUT_OF_MEMORY:
 	case CURLE_FAILED_INIT:
-		transfer->fault = FAULT_MEMORY;
+		/* libcurl says so, too, of a header line that is longer than it takes. */
+		if (transfer->connected) {
+			transfer->result = RESULT_PROTOCOL;
+			say(transfer, "the answer's headers are too long");
+		} else {
+			transfer->fault = FAULT_MEMORY;
+		}
 		break;
 	case CURLE_SSL_CACERT_BADFILE: /* an endpoint's own never: hookd has read them */
 		transfer->fault = FAULT_AUTHORITIES;

@@ -455,19 +455,23 @@ static enum engine_result check_submit(struct commit *c, struct submit_op *op)
 	struct space_need need = {0};
 	enum engine_result result = ENGINE_OK;
 
-	for (size_t i = 0; i < op->n && result == ENGINE_OK; i++) {
+	for (size_t i = 0; i < op->n; i++) {
 		struct new_event *e = &op->events[i];
 
 		e->duplicate = false;
 		if (e->same_as)
 			continue;
-		if (e->event.key && !check_key(c, op, e))
+		if (e->event.key && !check_key(c, op, e)) {
 			result = ENGINE_REFUSED;
+			break;
+		}
 		if (e->duplicate)
 			continue;
-		if (!check_shares(c, op, e))
+		if (!check_shares(c, op, e)) {
 			result = ENGINE_REFUSED;
-		need.rows += 4 + 3 * (size_t)e->n_targets;
+			break;
+		}
+		need.rows += 5 + 3 * (size_t)e->n_targets;
 		need.payload_pages += e->event.payload_len / PIECE_PAYLOAD + 1;
 	}
 	forget_promises(c, op);
@@ -532,15 +536,26 @@ static void put_event(struct commit *c, const struct new_event *e)
 	}
 }
 
+static void delete_key(struct commit *c, const struct row_key *key, int64_t expires_ms)
+{
+	struct row_key expiry = key_of_key_expiry(expires_ms, key);
+
+	row_delete(&c->t, T_KEY, key);
+	row_delete(&c->t, T_KEY_EXPIRY, &expiry);
+}
+
 static void put_key(struct commit *c, const struct new_event *e)
 {
 	struct row_key key = key_of_idempotency(e->event.tenant, e->event.key), expiry;
 	struct key_record entry = {.event = e->event.id,
 		.n_deliveries = e->n_deliveries,
 		.expires_ms = e->key_expires_ms};
+	struct key_record before;
 	uint8_t record[RECORD_MAX];
 	size_t len;
 
+	if (get_key_record(&c->t, &key, &before) == 0) /* expired, or it would have been known */
+		delete_key(c, &key, before.expires_ms);
 	memcpy(entry.digest, e->digest, sizeof(entry.digest));
 	len = record_put_key((struct bytes){key.at, key.len}, &entry, record);
 	row_put(&c->t, T_KEY, &key, record, len);
@@ -620,7 +635,7 @@ static void forget_key(struct commit *c, const struct stored_event *stored)
 	key = key_of_idempotency(stored->event.tenant, stored->event.key);
 	if (get_key_record(&c->t, &key, &entry) == 0 && entry.expires_ms <= c->batch->now_ms &&
 		event_id_compare(&entry.event, &stored->event.id) == 0)
-		row_delete(&c->t, T_KEY, &key);
+		delete_key(c, &key, entry.expires_ms);
 }
 
 /* The event itself, when none of its deliveries is left. */

@@ -200,6 +200,11 @@ def endless_headers(connection):
         connection.sendall(b"X-Long: " + b"x" * 8000 + b"\r\n")
 
 
+def a_long_header_line(connection):
+    read_request(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 300000 + b"\r\n\r\n")
+
+
 def dribbling_headers(connection):
     read_request(connection)
     connection.sendall(b"HTTP/1.1 200 OK\r\n")
@@ -236,6 +241,7 @@ def interim_then_ok(connection):
     (dribbling_body, "delivered", "ok", "204 No Content"),
     (interim_then_ok, "delivered", "ok", "200 OK"),
     (endless_headers, "dead", "protocol", "headers"),
+    (a_long_header_line, "dead", "protocol", "headers"),
     (dribbling_headers, "dead", "timeout", "timeout: no answer within 2 s"),
     (close_at_once, "dead", "protocol", "closed without an answer"),
     (not_http, "dead", "protocol", "HTTP/0.9"),

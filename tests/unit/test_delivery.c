@@ -318,7 +318,7 @@ static void test_delivery_that_was_too_early_only_waits(void **state)
 	struct delivery expected = delivery_in(DELIVERY_PENDING), d = after_current(OUTCOME_EARLY);
 
 	(void)state;
-	expected.due_ms = NOW_MS + 120000;
+	expected.due_ms = expected.aged_from_ms = NOW_MS + 120000;
 	assert_memory_equal(&d, &expected, sizeof(d));
 }
 

@@ -308,7 +308,7 @@ static void fill_event(struct pair *p, struct new_event *e, struct event_id id,
 					.key = key},
 		.payload = {{payload, split}, {payload + split, payload_len - split}, {NULL, 0}},
 		.due_ms = p->now_ms + (variant == 3 ? 5000 : 0),
-		.key_expires_ms = p->now_ms + 50000,
+		.key_expires_ms = p->now_ms + (variant == 1 ? 300 : 50000),
 		.targets = targets,
 		.n_targets = n_targets};
 	memset(e->digest, variant, sizeof(e->digest));
@@ -663,6 +663,7 @@ static void compare_stats(struct pair *p)
 	assert_int_equal(stats[0].oldest_dead_ms, stats[1].oldest_dead_ms);
 	assert_int_equal(stats[0].first_delivered_end_ms, stats[1].first_delivered_end_ms);
 	assert_int_equal(stats[0].first_dead_end_ms, stats[1].first_dead_end_ms);
+	assert_int_equal(stats[0].first_key_expiry_ms, stats[1].first_key_expiry_ms);
 }
 
 static void compare_ages(struct pair *p)

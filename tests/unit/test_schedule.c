@@ -648,6 +648,24 @@ static void test_wake_is_when_the_rate_allows_the_next(void **state)
 	assert_in_range(w.now_ms - START_MS, 2000, 2001);
 }
 
+/* A burst that is used up is not claimed again at once: what waits for time takes room from others.
+ */
+static void test_lane_that_used_its_burst_holds_only_what_it_may_send_soon(void **state)
+{
+	unsigned i = add_limited_receiver(3, 100), n_ready = 0;
+
+	(void)state;
+	w.receivers[i].limits.max_in_flight = 200;
+	owe(i, 500);
+	assert_int_equal(send_all(), 100);
+	for (int n = 0; n < 100; n++)
+		end(i, EFFECT_SUCCESS);
+	serve_wishes();
+	for (size_t n = 0; n < w.receivers[i].n_owed; n++)
+		n_ready += w.receivers[i].owed[n].place == READY;
+	assert_in_range(n_ready, 1, 3);
+}
+
 /* What waits for its rate longer than that, waits in the store. */
 static void test_store_is_asked_a_second_before_the_rate_allows_the_next(void **state)
 {
@@ -1594,6 +1612,7 @@ int main(void)
 		IN_WORLD(test_burst_goes_at_once_and_the_rest_at_the_rate),
 		IN_WORLD(test_wake_is_when_the_rate_allows_the_next),
 		IN_WORLD(test_store_is_asked_a_second_before_the_rate_allows_the_next),
+		IN_WORLD(test_lane_that_used_its_burst_holds_only_what_it_may_send_soon),
 		IN_WORLD(test_rate_is_kept_over_a_long_time),
 		IN_WORLD(test_rate_is_kept_when_the_lane_was_empty_meanwhile),
 		IN_WORLD(test_lane_with_a_full_burst_is_not_kept),
