@@ -21,7 +21,7 @@
 
 #define READY_MAX 4096
 #define READY_BYTES_MAX ((size_t)32 << 20)
-#define IN_FLIGHT_BYTES_MAX ((size_t)64 << 20)
+#define IN_FLIGHT_BYTES_MAX ((size_t)256 << 20)
 #define DEATHS_BEFORE_ALONE 2
 #define DEATHS_MAX 3
 #define FAULT_KEPT_MS 120000 /* an attempt that meets a fault comes again within a minute */
@@ -38,7 +38,7 @@ struct job {
 	struct claimed *claimed; /* to be given back should the sender die; NULL for a test */
 	struct dispatch_test *test;
 	int64_t started_ms;
-	size_t payload_bytes;
+	size_t payload_len;
 	char type[129];
 };
 
@@ -51,7 +51,6 @@ struct dispatch {
 	int timer_fd; /* of CLOCK_BOOTTIME, which goes on while the machine sleeps */
 	int64_t timer_ms; /* what it is set to, INT64_MAX: nothing */
 	struct job *jobs;
-	size_t in_flight_bytes;
 	struct suspects suspects;
 	struct certificates *certificates;
 	struct dispatch_test *waiting; /* for a sender with room */
@@ -107,7 +106,6 @@ static void link_job(struct dispatch *d, struct job *job)
 	if (job->next)
 		job->next->at = &job->next;
 	d->jobs = job;
-	d->in_flight_bytes += job->payload_bytes;
 }
 
 static void free_job(struct job *job)
@@ -116,7 +114,6 @@ static void free_job(struct job *job)
 		*job->at = job->next;
 		if (job->next)
 			job->next->at = job->at;
-		job->dispatch->in_flight_bytes -= job->payload_bytes;
 	}
 	claimed_free(job->claimed);
 	free(job);
@@ -185,13 +182,14 @@ static struct outcome_op *new_outcome(struct dispatch *d, const struct delivery 
 
 /* An attempt that could not be made through no fault of the receiver: later, at no cost, and with
  * it everything else for the endpoint, which would fare no better. */
-static void postpone(struct dispatch *d, struct slot *slot, const struct delivery *delivery)
+static void postpone(
+	struct dispatch *d, struct slot *slot, const struct delivery *delivery, size_t payload_len)
 {
 	struct outcome_op *op = new_outcome(d, delivery, "", OUTCOME_LOCAL);
 	int64_t now = now_ms(d);
 
 	op->outcome.due_ms = now + retry_local_wait_ms(delivery->local_faults);
-	schedule_ended(d->schedule, slot, EFFECT_ANSWERED, op->outcome.due_ms, now);
+	schedule_ended(d->schedule, slot, payload_len, EFFECT_NOT_MADE, op->outcome.due_ms, now);
 	store_outcome(d->store, op);
 }
 
@@ -305,7 +303,8 @@ static void conclude_attempt(
 	metrics_attempt(d->options.metrics, &attempt, now);
 	log_attempt(d, job, slot, &attempt, o);
 	suspects_clear(&d->suspects, &job->delivery);
-	schedule_ended(d->schedule, slot, effect, verdict.endpoint_not_before_ms, now);
+	schedule_ended(
+		d->schedule, slot, job->payload_len, effect, verdict.endpoint_not_before_ms, now);
 	store_outcome(d->store, op);
 	if (verdict.gone)
 		pause_gone(d, job);
@@ -341,7 +340,7 @@ static void conclude_fault(
 	endpoint_address(slot->settings, address);
 	log_line(LOG_LEVEL_DEBUG, LOG_TROUBLE, NULL, "an attempt for %s could not be made: %s",
 		address, local_fault_text(fault));
-	postpone(d, slot, &job->delivery);
+	postpone(d, slot, &job->delivery, job->payload_len);
 }
 
 static void conclude_test(struct dispatch *d, struct job *job, const struct sender_outcome *o)
@@ -404,7 +403,8 @@ static void on_lost(void *user, struct sending_job *sending)
 		store_unclaim(d->store, job->claimed); /* and it is claimed anew */
 		job->claimed = NULL;
 		if (slot)
-			schedule_ended(d->schedule, slot, EFFECT_NOT_MADE, 0, now_ms(d));
+			schedule_ended(
+				d->schedule, slot, job->payload_len, EFFECT_NOT_MADE, 0, now_ms(d));
 	}
 	free_job(job);
 	tell_when_idle(d);
@@ -426,7 +426,7 @@ static void put_off(struct dispatch *d, struct slot *slot, struct claimed *claim
 	endpoint_address(slot->settings, address);
 	log_line(LOG_LEVEL_WARNING, LOG_TROUBLE, NULL, "an attempt for %s cannot be made: %s",
 		address, why);
-	postpone(d, slot, &claimed->delivery);
+	postpone(d, slot, &claimed->delivery, claimed_payload_len(claimed));
 	claimed_free(claimed);
 }
 
@@ -442,7 +442,8 @@ static bool is_early(struct dispatch *d, struct slot *slot, struct claimed *clai
 		return false;
 	op = new_outcome(d, &claimed->delivery, "", OUTCOME_EARLY);
 	op->outcome.due_ms = now_ms(d) + early_ms;
-	schedule_ended(d->schedule, slot, EFFECT_ANSWERED, 0, now_ms(d));
+	schedule_ended(
+		d->schedule, slot, claimed_payload_len(claimed), EFFECT_NOT_MADE, 0, now_ms(d));
 	store_outcome(d->store, op);
 	claimed_free(claimed);
 	return true;
@@ -456,7 +457,8 @@ static bool is_too_old(struct dispatch *d, struct slot *slot, struct claimed *cl
 
 	if (effective.max_age_s == 0 || age_ms <= effective.max_age_s * 1000)
 		return false;
-	schedule_ended(d->schedule, slot, EFFECT_ANSWERED, 0, now_ms(d));
+	schedule_ended(
+		d->schedule, slot, claimed_payload_len(claimed), EFFECT_NOT_MADE, 0, now_ms(d));
 	store_outcome(d->store,
 		new_outcome(d, &claimed->delivery, claimed->event->event.type, OUTCOME_TOO_OLD));
 	claimed_free(claimed);
@@ -475,7 +477,8 @@ static void report_damage(struct dispatch *d, struct slot *slot, struct claimed 
 	log_line(LOG_LEVEL_ERROR, LOG_STORE, &fields,
 		"event %s is damaged on disk and not sent to %s; it becomes a dead letter (stop hookd, hookd --check-data)",
 		id, address);
-	schedule_ended(d->schedule, slot, EFFECT_ANSWERED, 0, now_ms(d));
+	schedule_ended(
+		d->schedule, slot, claimed_payload_len(claimed), EFFECT_NOT_MADE, 0, now_ms(d));
 	store_outcome(d->store, new_outcome(d, &claimed->delivery, "", OUTCOME_DAMAGED));
 	claimed_free(claimed);
 }
@@ -490,7 +493,7 @@ static struct job *new_job(struct dispatch *d, struct slot *slot, const struct e
 	job->endpoint = slot->settings->number;
 	job->url_revision = slot->settings->revision;
 	job->started_ms = now_ms(d);
-	job->payload_bytes = event->payload_len;
+	job->payload_len = event->payload_len;
 	snprintf(job->type, sizeof(job->type), "%s", event->type);
 	return job;
 }
@@ -645,11 +648,6 @@ static void set_timer(struct dispatch *d, int64_t wake_ms)
 	timerfd_settime(d->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
-static bool has_room_for_bytes(const struct dispatch *d)
-{
-	return d->in_flight_bytes < IN_FLIGHT_BYTES_MAX;
-}
-
 /* The heart: send what may go, ask the store for more, sleep until something is due. */
 static void on_pump(evutil_socket_t fd, short what, void *user)
 {
@@ -664,8 +662,7 @@ static void on_pump(evutil_socket_t fd, short what, void *user)
 		return;
 	try_waiting_tests(d);
 	schedule_tick(d->schedule, now);
-	while (has_room_for_bytes(d) &&
-		(claimed = schedule_next(d->schedule, senders_free_slots(d->senders), now)))
+	while ((claimed = schedule_next(d->schedule, senders_free_slots(d->senders), now)))
 		send_one(d, slot_at(d, claimed->delivery.endpoint), claimed);
 	while (schedule_wish(d->schedule, &wish))
 		store_claim(d->store, wish.endpoint, now, wish.max_n, wish.max_bytes);
@@ -853,7 +850,8 @@ int dispatch_new(struct dispatch **dispatch, const struct dispatch_options *opti
 		.unclaim = unclaim,
 		.user = d,
 		.max_ready = READY_MAX,
-		.max_ready_bytes = READY_BYTES_MAX};
+		.max_ready_bytes = READY_BYTES_MAX,
+		.max_in_flight_bytes = IN_FLIGHT_BYTES_MAX};
 	struct senders_options senders = {.base = options->base,
 		.path = options->sender_path,
 		.count = (unsigned)options->config->senders.count,

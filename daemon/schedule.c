@@ -20,7 +20,7 @@ struct lane {
 	struct claimed *ready, **last_ready;
 	unsigned n_ready, in_flight;
 	unsigned n_asked; /* as many the claim under way may bring */
-	size_t ready_bytes, asked_bytes;
+	size_t ready_bytes, asked_bytes, in_flight_bytes;
 	unsigned window;
 	bool doubtful; /* did not answer the last time */
 	bool claiming; /* a claim is under way */
@@ -39,6 +39,7 @@ struct lane {
 struct group {
 	struct link sending, hungry;
 	unsigned n_in_flight;
+	size_t in_flight_bytes;
 	unsigned n_ready; /* held ready or asked for */
 	size_t ready_bytes;
 };
@@ -155,11 +156,6 @@ static struct lane_limits limits_of(const struct schedule *s, const struct lane 
 	return s->options.limits(s->options.user, lane->slot);
 }
 
-static unsigned payload_bytes(const struct claimed *claimed)
-{
-	return claimed->event ? claimed->event->event.payload_len : 0;
-}
-
 static struct group *group_of(struct schedule *s, const struct lane *lane)
 {
 	return &s->groups[lane->doubtful];
@@ -171,6 +167,7 @@ static void leave(struct schedule *s, const struct lane *lane)
 	struct group *group = group_of(s, lane);
 
 	group->n_in_flight -= lane->in_flight;
+	group->in_flight_bytes -= lane->in_flight_bytes;
 	group->n_ready -= lane->n_ready + lane->n_asked;
 	group->ready_bytes -= lane->ready_bytes + lane->asked_bytes;
 }
@@ -180,6 +177,7 @@ static void join(struct schedule *s, const struct lane *lane)
 	struct group *group = group_of(s, lane);
 
 	group->n_in_flight += lane->in_flight;
+	group->in_flight_bytes += lane->in_flight_bytes;
 	group->n_ready += lane->n_ready + lane->n_asked;
 	group->ready_bytes += lane->ready_bytes + lane->asked_bytes;
 }
@@ -519,7 +517,7 @@ static void take_in(struct lane *lane, struct claimed *list)
 		*lane->last_ready = list;
 		lane->last_ready = &list->next;
 		lane->n_ready++;
-		lane->ready_bytes += payload_bytes(list);
+		lane->ready_bytes += claimed_payload_len(list);
 		list = next;
 	}
 }
@@ -556,8 +554,9 @@ static struct claimed *send_from(struct schedule *s, struct lane *lane, int64_t 
 		lane->last_ready = &lane->ready;
 	claimed->next = NULL;
 	lane->n_ready--;
-	lane->ready_bytes -= payload_bytes(claimed);
+	lane->ready_bytes -= claimed_payload_len(claimed);
 	lane->in_flight++;
+	lane->in_flight_bytes += claimed_payload_len(claimed);
 	join(s, lane);
 	if (limits_of(s, lane).rate_per_s > 0)
 		lane->tokens -= 1;
@@ -565,9 +564,17 @@ static struct claimed *send_from(struct schedule *s, struct lane *lane, int64_t 
 	return claimed;
 }
 
-/* The next lane of a ring in its turn; NULL when all have as many in flight as there are slots
- * left. */
-static struct lane *take_turn(struct link *ring, unsigned free_slots)
+/* May its next delivery go? A lane with nothing in flight needs room for that alone, another one as
+ * much again as it has already: so something is left for those who come next. */
+static bool fits(const struct lane *lane, unsigned free_slots, size_t free_bytes)
+{
+	if (lane->in_flight >= free_slots && lane->in_flight)
+		return false;
+	return lane->in_flight_bytes + claimed_payload_len(lane->ready) <= free_bytes;
+}
+
+/* The next lane of a ring in its turn whose next delivery fits; NULL: none. */
+static struct lane *take_turn(struct link *ring, unsigned free_slots, size_t free_bytes)
 {
 	struct link *first = NULL;
 
@@ -576,7 +583,7 @@ static struct lane *take_turn(struct link *ring, unsigned free_slots)
 
 		list_remove(&lane->link);
 		list_append(ring, &lane->link); /* its next turn comes after all others' */
-		if (!lane->in_flight || lane->in_flight < free_slots)
+		if (fits(lane, free_slots, free_bytes))
 			return lane;
 		if (!first)
 			first = &lane->link;
@@ -589,14 +596,17 @@ struct claimed *schedule_next(struct schedule *s, unsigned free_slots, int64_t n
 	struct group *good = &s->groups[false], *doubtful = &s->groups[true];
 	unsigned slots = good->n_in_flight + doubtful->n_in_flight + free_slots;
 	unsigned doubtful_slots = slots / DOUBTFUL_SHARE;
+	size_t bytes = good->in_flight_bytes + doubtful->in_flight_bytes;
+	size_t max_bytes = s->options.max_in_flight_bytes;
+	size_t free_bytes = bytes < max_bytes ? max_bytes - bytes : 0;
 	struct lane *lane = NULL;
 
 	if (free_slots == 0)
 		return NULL;
 	if (doubtful->n_in_flight < (doubtful_slots ? doubtful_slots : 1))
-		lane = take_turn(&doubtful->sending, free_slots);
+		lane = take_turn(&doubtful->sending, free_slots, free_bytes);
 	if (!lane)
-		lane = take_turn(&good->sending, free_slots);
+		lane = take_turn(&good->sending, free_slots, free_bytes);
 	return lane ? send_from(s, lane, now_ms) : NULL;
 }
 
@@ -619,14 +629,15 @@ static void learn(struct schedule *s, struct lane *lane, enum attempt_effect eff
 	}
 }
 
-void schedule_ended(struct schedule *s, struct slot *slot, enum attempt_effect effect,
-	int64_t not_before_ms, int64_t now_ms)
+void schedule_ended(struct schedule *s, struct slot *slot, size_t payload_len,
+	enum attempt_effect effect, int64_t not_before_ms, int64_t now_ms)
 {
 	struct lane *lane = slot->lane;
 
 	assert(lane && lane->in_flight);
 	leave(s, lane);
 	lane->in_flight--;
+	lane->in_flight_bytes -= payload_len;
 	join(s, lane);
 	learn(s, lane, effect, limits_of(s, lane).max_in_flight);
 	if (not_before_ms > lane->not_before_ms)

@@ -8,9 +8,9 @@
  *
  * What keeps one endpoint from harming others: turns; its limit of attempts in flight; its rate; a
  * window that begins at one, falls back to it after an attempt without any answer, and doubles with
- * each success; and when slots grow scarce, an endpoint may have at most as many attempts in flight
- * as there are slots left. Endpoints that did not answer the last time stand in a ring of their
- * own, and together get a quarter of the slots, and a quarter of the room for deliveries held
+ * each success; and when slots or room for payloads in flight grow scarce, an endpoint may have at
+ * most as much of them as is left. Endpoints that did not answer the last time stand in a ring of
+ * their own, and together get a quarter of the slots, and a quarter of the room for deliveries held
  * ready: so thousands of dead ones leave the rest to the others.
  *
  * No I/O and no clock: time is handed in, in queue time. Main thread. Deliveries in here are
@@ -40,6 +40,7 @@ struct schedule_options {
 	void *user;
 	unsigned max_ready; /* deliveries held ready in all */
 	size_t max_ready_bytes; /* of their payloads */
+	size_t max_in_flight_bytes; /* of payloads in flight */
 };
 
 struct schedule *schedule_new(const struct schedule_options *options);
@@ -80,9 +81,10 @@ enum attempt_effect {
 	EFFECT_NOT_MADE /* no attempt after all */
 };
 
-/* An attempt has ended. not_before_ms: nothing to the endpoint until then; 0. */
-void schedule_ended(struct schedule *schedule, struct slot *slot, enum attempt_effect effect,
-	int64_t not_before_ms, int64_t now_ms);
+/* An attempt with a payload of that length has ended. not_before_ms: nothing to the endpoint until
+ * then; 0. */
+void schedule_ended(struct schedule *schedule, struct slot *slot, size_t payload_len,
+	enum attempt_effect effect, int64_t not_before_ms, int64_t now_ms);
 
 /* When to look again though nothing happens; INT64_MAX: never. */
 int64_t schedule_wake_ms(const struct schedule *schedule);

@@ -16,6 +16,11 @@ void claimed_free(struct claimed *claimed)
 	free(claimed);
 }
 
+uint32_t claimed_payload_len(const struct claimed *claimed)
+{
+	return claimed->event ? claimed->event->event.payload_len : 0;
+}
+
 void delivery_page_clear(struct delivery_page *page)
 {
 	for (size_t i = 0; i < page->n; i++)

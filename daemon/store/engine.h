@@ -199,6 +199,7 @@ struct claim {
 };
 
 void claimed_free(struct claimed *claimed);
+uint32_t claimed_payload_len(const struct claimed *claimed); /* 0: damaged */
 
 /* ---- Reading ---- */
 

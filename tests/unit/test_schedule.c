@@ -19,6 +19,7 @@
 #define START_MS ((int64_t)1795312692402)
 #define MANY_SLOTS 1000
 #define LANES_MAX 2000
+#define IN_FLIGHT_BYTES 100000
 
 /* ---- A world of endpoints and what they are owed ---- */
 
@@ -76,7 +77,8 @@ static void start_with_room(unsigned max_ready, size_t max_ready_bytes)
 	const struct schedule_options options = {.limits = limits_of,
 		.unclaim = unclaim,
 		.max_ready = max_ready,
-		.max_ready_bytes = max_ready_bytes};
+		.max_ready_bytes = max_ready_bytes,
+		.max_in_flight_bytes = IN_FLIGHT_BYTES};
 
 	schedule_free(w.schedule);
 	w.schedule = schedule_new(&options);
@@ -294,18 +296,20 @@ static void end_until(unsigned i, enum attempt_effect effect, int64_t not_before
 {
 	struct receiver *r = &w.receivers[i];
 	struct owed *owed = NULL;
+	uint32_t payload_len;
 
 	for (size_t o = 0; o < r->n_owed && !owed; o++) {
 		if (r->owed[o].place == IN_FLIGHT && !is_struck(&r->owed[o]))
 			owed = &r->owed[o];
 	}
 	assert_non_null(owed);
+	payload_len = owed->payload_len;
 	if (effect == EFFECT_NOT_MADE)
 		owed->place = IN_STORE;
 	else
 		strike(owed);
 	r->in_flight--;
-	schedule_ended(w.schedule, &r->slot, effect, not_before_ms, w.now_ms);
+	schedule_ended(w.schedule, &r->slot, payload_len, effect, not_before_ms, w.now_ms);
 }
 
 static void end(unsigned i, enum attempt_effect effect)
@@ -917,6 +921,29 @@ static void test_more_dead_endpoints_than_can_be_ready_do_not_starve_a_good_one(
 {
 	(void)state;
 	assert_good_one_is_not_starved(1000, 100);
+}
+
+static void test_large_payloads_to_slow_endpoints_leave_room_for_others(void **state)
+{
+	unsigned good, n_large = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 10; i++) {
+		unsigned slow = add_receiver();
+
+		for (int n = 0; n < 8; n++)
+			store_delivery(slow, w.now_ms, IN_FLIGHT_BYTES / 20);
+		owe(slow, 0);
+	}
+	n_large = send_all();
+	assert_in_range(n_large, 10, 19);
+	good = add_receiver();
+	store_delivery(good, w.now_ms, 400);
+	owe(good, 0);
+	assert_int_equal(send_next(), good);
+	end(good, EFFECT_SUCCESS);
+	end(0, EFFECT_SUCCESS);
+	assert_int_equal(send_all(), 1); /* its room is given to another */
 }
 
 static void test_endpoints_that_wait_for_their_rate_do_not_starve_a_good_one(void **state)
@@ -1629,6 +1656,7 @@ int main(void)
 		IN_WORLD(test_endpoint_that_failed_with_an_answer_is_not_dead),
 		IN_WORLD(test_thousand_dead_endpoints_do_not_starve_a_good_one),
 		IN_WORLD(test_more_dead_endpoints_than_can_be_ready_do_not_starve_a_good_one),
+		IN_WORLD(test_large_payloads_to_slow_endpoints_leave_room_for_others),
 		IN_WORLD(test_endpoints_that_wait_for_their_rate_do_not_starve_a_good_one),
 		IN_WORLD(test_retry_after_stops_the_whole_endpoint),
 		IN_WORLD(test_retry_after_stops_no_other_endpoint),
