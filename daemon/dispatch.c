@@ -22,8 +22,6 @@
 #define READY_MAX 4096
 #define READY_BYTES_MAX ((size_t)32 << 20)
 #define IN_FLIGHT_BYTES_MAX ((size_t)256 << 20)
-#define DEATHS_BEFORE_ALONE 2
-#define DEATHS_MAX 3
 #define FAULT_KEPT_MS 120000 /* an attempt that meets a fault comes again within a minute */
 #define NOT_BEFORE_WALL_MS 1 /* deliver_at is checked to the millisecond */
 
@@ -51,6 +49,7 @@ struct dispatch {
 	int timer_fd; /* of CLOCK_BOOTTIME, which goes on while the machine sleeps */
 	int64_t timer_ms; /* what it is set to, INT64_MAX: nothing */
 	struct job *jobs;
+	struct claimed *held_back; /* suspects that wait for their sender, the first one first */
 	struct suspects suspects;
 	struct certificates *certificates;
 	struct dispatch_test *waiting; /* for a sender with room */
@@ -302,7 +301,6 @@ static void conclude_attempt(
 	memcpy(op->response, o->response, o->response_len);
 	metrics_attempt(d->options.metrics, &attempt, now);
 	log_attempt(d, job, slot, &attempt, o);
-	suspects_clear(&d->suspects, &job->delivery);
 	schedule_ended(
 		d->schedule, slot, job->payload_len, effect, verdict.endpoint_not_before_ms, now);
 	store_outcome(d->store, op);
@@ -369,6 +367,8 @@ static void on_outcome(void *user, struct sending_job *sending, const struct sen
 		d->fault_ms[FAULT_RESOLVER] = 0;
 		log_line(LOG_LEVEL_NOTICE, LOG_TROUBLE, NULL, "DNS works again");
 	}
+	if (!job->test)
+		suspects_clear(&d->suspects, &job->delivery);
 	if (job->test)
 		conclude_test(d, job, o);
 	else if (!slot)
@@ -385,26 +385,33 @@ static void on_outcome(void *user, struct sending_job *sending, const struct sen
 
 /* ---- Lost senders ---- */
 
-static void on_lost(void *user, struct sending_job *sending)
+/* No attempt is made; the delivery will be claimed anew. */
+static void give_back(struct dispatch *d, struct claimed *claimed, size_t payload_len)
+{
+	struct slot *slot = slot_at(d, claimed->delivery.endpoint);
+
+	store_unclaim(d->store, claimed);
+	if (slot)
+		schedule_ended(d->schedule, slot, payload_len, EFFECT_NOT_MADE, 0, now_ms(d));
+}
+
+static void on_lost(void *user, struct sending_job *sending, bool guilty)
 {
 	struct dispatch *d = user;
 	struct job *job = (struct job *)sending;
 	struct slot *slot = slot_at(d, job->endpoint);
-	unsigned deaths = job->test ? DEATHS_MAX : suspects_add(&d->suspects, &job->delivery);
 	struct sender_outcome died = {.result = RESULT_PROTOCOL};
 
 	died.message_len = (uint16_t)snprintf(died.message, sizeof(died.message),
-		"the sender process died while it made this attempt, three times");
+		"the sender process died while it made this attempt");
 	if (job->test) {
 		conclude_test(d, job, &died);
-	} else if (slot && deaths >= DEATHS_MAX) {
+	} else if (slot && guilty) {
 		conclude_attempt(d, job, slot, &died);
 	} else {
-		store_unclaim(d->store, job->claimed); /* and it is claimed anew */
+		suspects_add(&d->suspects, &job->delivery);
+		give_back(d, job->claimed, job->payload_len);
 		job->claimed = NULL;
-		if (slot)
-			schedule_ended(
-				d->schedule, slot, job->payload_len, EFFECT_NOT_MADE, 0, now_ms(d));
 	}
 	free_job(job);
 	tell_when_idle(d);
@@ -499,7 +506,7 @@ static struct job *new_job(struct dispatch *d, struct slot *slot, const struct e
 }
 
 static int send_request(struct dispatch *d, struct slot *slot, struct job *job,
-	const struct event *event, const void *payload, bool alone)
+	const struct event *event, const void *payload, bool suspect)
 {
 	struct outgoing_parts parts = {.endpoint = slot->settings,
 		.event = event,
@@ -513,7 +520,7 @@ static int send_request(struct dispatch *d, struct slot *slot, struct job *job,
 
 	if (r == 0)
 		r = senders_send(
-			d->senders, &job->sending, job->endpoint, &outgoing.request, alone);
+			d->senders, &job->sending, job->endpoint, &outgoing.request, suspect);
 	outgoing_clear(&outgoing);
 	return r;
 }
@@ -526,9 +533,18 @@ static const char *explain_unsent(int error)
 				   : strerror(-error);
 }
 
+static void hold_back(struct dispatch *d, struct claimed *claimed)
+{
+	struct claimed **end = &d->held_back;
+
+	while (*end)
+		end = &(*end)->next;
+	*end = claimed;
+}
+
 static void send_one(struct dispatch *d, struct slot *slot, struct claimed *claimed)
 {
-	unsigned deaths = suspects_count(&d->suspects, &claimed->delivery);
+	bool suspect = suspects_has(&d->suspects, &claimed->delivery);
 	const struct event *event;
 	struct job *job;
 	int64_t late_ms;
@@ -540,6 +556,10 @@ static void send_one(struct dispatch *d, struct slot *slot, struct claimed *clai
 	}
 	if (is_early(d, slot, claimed) || is_too_old(d, slot, claimed))
 		return;
+	if (suspect && !senders_take_suspect(d->senders)) {
+		hold_back(d, claimed);
+		return;
+	}
 	event = &claimed->event->event;
 	job = new_job(d, slot, event);
 	if (!job) {
@@ -548,8 +568,7 @@ static void send_one(struct dispatch *d, struct slot *slot, struct claimed *clai
 	}
 	job->delivery = claimed->delivery;
 	late_ms = job->started_ms - claimed->delivery.due_ms;
-	r = send_request(
-		d, slot, job, event, claimed->event->payload, deaths >= DEATHS_BEFORE_ALONE);
+	r = send_request(d, slot, job, event, claimed->event->payload, suspect);
 	if (r < 0) {
 		free(job);
 		put_off(d, slot, claimed, explain_unsent(r));
@@ -561,6 +580,29 @@ static void send_one(struct dispatch *d, struct slot *slot, struct claimed *clai
 	claimed->event = NULL;
 	job->claimed = claimed;
 	link_job(d, job);
+}
+
+static struct claimed *take_held_back(struct dispatch *d)
+{
+	struct claimed *claimed = d->held_back;
+
+	d->held_back = claimed->next;
+	claimed->next = NULL;
+	return claimed;
+}
+
+static void send_held_back(struct dispatch *d)
+{
+	while (d->held_back && senders_take_suspect(d->senders)) {
+		struct claimed *claimed = take_held_back(d);
+		struct slot *slot = slot_at(d, claimed->delivery.endpoint);
+
+		if (!slot || slot->settings->paused || slot->settings->removed ||
+			store_sending(d->store)->paused)
+			give_back(d, claimed, claimed_payload_len(claimed));
+		else
+			send_one(d, slot, claimed);
+	}
 }
 
 /* ---- Tests ---- */
@@ -622,6 +664,10 @@ void dispatch_test(struct dispatch *d, struct slot *slot, struct dispatch_test *
 {
 	struct dispatch_test **end = &d->waiting;
 
+	if (d->stopping) {
+		refuse_test(test, "hookd is stopping");
+		return;
+	}
 	test->endpoint = slot->settings->number;
 	test->next = NULL;
 	while (*end)
@@ -661,6 +707,7 @@ static void on_pump(evutil_socket_t fd, short what, void *user)
 	if (!d->started || d->stopping)
 		return;
 	try_waiting_tests(d);
+	send_held_back(d);
 	schedule_tick(d->schedule, now);
 	while ((claimed = schedule_next(d->schedule, senders_free_slots(d->senders), now)))
 		send_one(d, slot_at(d, claimed->delivery.endpoint), claimed);
@@ -894,6 +941,11 @@ void dispatch_stop(struct dispatch *d, void (*idle)(void *user), void *user)
 
 		d->waiting = test->next;
 		refuse_test(test, "hookd is stopping");
+	}
+	while (d->held_back) {
+		struct claimed *claimed = take_held_back(d);
+
+		give_back(d, claimed, claimed_payload_len(claimed));
 	}
 	d->stopping = true;
 	d->idle = idle;

@@ -20,6 +20,10 @@
 #define CHANNEL_FD 3
 #define DELAY_MS_MAX 60000
 #define END_MS_MAX 1000
+/* A tick is a second in which the loop has run: hookd's own standstill is not held against senders.
+ */
+#define START_TICKS 60 /* to begin to work */
+#define GRACE_TICKS 10 /* beyond the time limit of an attempt, which the sender keeps itself */
 
 struct sender {
 	struct sender *next;
@@ -27,7 +31,8 @@ struct sender {
 	struct channel *channel; /* NULL once it is closed */
 	pid_t pid;
 	unsigned place; /* 0 to count - 1, of the current generation */
-	bool ready, leaving, alone, reaped;
+	bool ready, leaving, for_suspects, reaped;
+	uint64_t deadline; /* in ticks: to be ready */
 	unsigned n_jobs;
 	struct sending_job *jobs;
 };
@@ -38,7 +43,10 @@ struct senders {
 	bool configured;
 	struct sender *all;
 	struct sender **places; /* the current generation; NULL: none there now */
-	struct event *child, *respawn;
+	struct sender *suspects; /* theirs; NULL: there are none */
+	unsigned suspects_window;
+	struct event *child, *respawn, *tick;
+	uint64_t ticks;
 	int64_t delay_ms; /* before the next start, after one that did not begin to work */
 	uint64_t restarts;
 	unsigned in_flight;
@@ -136,6 +144,18 @@ void senders_abandon(struct senders *s, struct sending_job *job)
 		detach(job);
 }
 
+static void send_plain(struct sender *sender, enum frame_type type)
+{
+	struct byte_writer body;
+	struct frame *frame = frame_new(type, CONFIG_FRAME_SIZE, &body);
+
+	if (!frame)
+		abort(); /* a sender without its configuration is of no use */
+	if (type == FRAME_CONFIG)
+		frame_put_config(&body, &sender->senders->config);
+	channel_send(sender->channel, frame, &body, -1);
+}
+
 /* ---- The end of a sender ---- */
 
 static void arm_respawn(struct senders *s)
@@ -164,6 +184,7 @@ static void drop_channel(struct sender *sender)
 static void bury(struct sender *sender, const char *why)
 {
 	struct senders *s = sender->senders;
+	bool guilty = sender->for_suspects && sender->n_jobs == 1;
 
 	if (!sender->channel)
 		return;
@@ -175,7 +196,10 @@ static void bury(struct sender *sender, const char *why)
 			(int)sender->pid, why, sender->n_jobs);
 		set_delay(s, sender->ready);
 	}
-	if (!sender->alone && s->places[sender->place] == sender) {
+	if (s->suspects == sender) {
+		s->suspects = NULL;
+		s->suspects_window = 1;
+	} else if (s->places[sender->place] == sender) {
 		s->places[sender->place] = NULL;
 		arm_respawn(s);
 	}
@@ -185,7 +209,7 @@ static void bury(struct sender *sender, const char *why)
 		struct sending_job *job = sender->jobs;
 
 		detach(job);
-		s->options.callbacks->lost(s->options.user, job);
+		s->options.callbacks->lost(s->options.user, job, guilty);
 	}
 }
 
@@ -218,6 +242,53 @@ static void on_child(evutil_socket_t fd, short what, void *user)
 	}
 }
 
+static void leave(struct sender *sender)
+{
+	if (sender->leaving || !sender->channel)
+		return;
+	sender->leaving = true;
+	send_plain(sender, FRAME_STOP);
+}
+
+/* The job that has just ended is not what kills senders. */
+static void acquit(struct sender *sender)
+{
+	struct senders *s = sender->senders;
+
+	if (s->suspects_window < s->config.max_in_flight)
+		s->suspects_window *= 2;
+	if (sender->n_jobs == 0) {
+		s->suspects = NULL;
+		leave(sender);
+	}
+}
+
+static bool hangs(const struct sender *sender)
+{
+	uint64_t now = sender->senders->ticks;
+
+	if (!sender->ready && now > sender->deadline)
+		return true;
+	for (const struct sending_job *job = sender->jobs; job; job = job->next) {
+		if (now > job->deadline)
+			return true;
+	}
+	return false;
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *user)
+{
+	struct senders *s = user;
+
+	(void)fd;
+	(void)what;
+	s->ticks++;
+	for (struct sender *sender = s->all; sender; sender = sender->next) {
+		if (sender->channel && hangs(sender))
+			bury(sender, "it did not answer in time"); /* new ones come in front */
+	}
+}
+
 /* ---- What a sender says ---- */
 
 static bool take_outcome(struct sender *sender, struct byte_reader *body)
@@ -238,6 +309,8 @@ static bool take_outcome(struct sender *sender, struct byte_reader *body)
 	if (job->sender != sender)
 		return false;
 	detach(job);
+	if (sender == s->suspects)
+		acquit(sender);
 	s->options.callbacks->outcome(s->options.user, job, &outcome);
 	return true;
 }
@@ -310,20 +383,8 @@ static int make_pair(int ends[2])
 	return 0;
 }
 
-static void send_plain(struct sender *sender, enum frame_type type)
-{
-	struct byte_writer body;
-	struct frame *frame = frame_new(type, CONFIG_FRAME_SIZE, &body);
-
-	if (!frame)
-		abort(); /* a sender without its configuration is of no use */
-	if (type == FRAME_CONFIG)
-		frame_put_config(&body, &sender->senders->config);
-	channel_send(sender->channel, frame, &body, -1);
-}
-
 /* Returns the sender, or NULL; then another try is made later. */
-static struct sender *start_sender(struct senders *s, bool alone)
+static struct sender *start_sender(struct senders *s, bool for_suspects)
 {
 	struct sender *sender = calloc(1, sizeof(*sender));
 	int ends[2], r = sender ? make_pair(ends) : -ENOMEM;
@@ -346,7 +407,8 @@ static struct sender *start_sender(struct senders *s, bool alone)
 		return NULL;
 	}
 	sender->senders = s;
-	sender->alone = alone;
+	sender->for_suspects = for_suspects;
+	sender->deadline = s->ticks + START_TICKS;
 	sender->next = s->all;
 	s->all = sender;
 	send_plain(sender, FRAME_CONFIG);
@@ -374,14 +436,6 @@ static void on_respawn(evutil_socket_t fd, short what, void *user)
 	fill_places(user);
 }
 
-static void leave(struct sender *sender)
-{
-	if (sender->leaving || !sender->channel)
-		return;
-	sender->leaving = true;
-	send_plain(sender, FRAME_STOP);
-}
-
 void senders_configure(struct senders *s, const struct sender_config *config)
 {
 	s->config = *config;
@@ -390,6 +444,9 @@ void senders_configure(struct senders *s, const struct sender_config *config)
 			leave(s->places[i]);
 		s->places[i] = NULL;
 	}
+	if (s->suspects)
+		leave(s->suspects);
+	s->suspects = NULL;
 	s->configured = true;
 	s->delay_ms = 0;
 	fill_places(s);
@@ -444,20 +501,22 @@ static struct sender *choose(const struct senders *s, uint32_t endpoint)
 	return NULL;
 }
 
-/* A fresh one, for an attempt that is suspected of killing senders; only one of them at a time. */
-static struct sender *choose_alone(struct senders *s)
+bool senders_take_suspect(const struct senders *s)
 {
-	for (struct sender *sender = s->all; sender; sender = sender->next) {
-		if (sender->alone && sender->channel)
-			return NULL;
-	}
-	return start_sender(s, true);
+	return !s->suspects || s->suspects->n_jobs < s->suspects_window;
+}
+
+static struct sender *choose_for_suspect(struct senders *s)
+{
+	if (!s->suspects)
+		s->suspects = start_sender(s, true);
+	return senders_take_suspect(s) ? s->suspects : NULL;
 }
 
 int senders_send(struct senders *s, struct sending_job *job, uint32_t endpoint,
-	struct sender_request *request, bool alone)
+	struct sender_request *request, bool suspect)
 {
-	struct sender *sender = alone ? choose_alone(s) : choose(s, endpoint);
+	struct sender *sender = suspect ? choose_for_suspect(s) : choose(s, endpoint);
 	struct byte_writer body;
 	struct frame *frame;
 	int fd = -1;
@@ -478,11 +537,10 @@ int senders_send(struct senders *s, struct sending_job *job, uint32_t endpoint,
 		return -ENOMEM;
 	}
 	attach(sender, job);
+	job->deadline = s->ticks + request->timeout_ms / 1000 + GRACE_TICKS;
 	request->slot = slot_name(s, job->index);
 	frame_put_request(&body, request);
 	channel_send(sender->channel, frame, &body, fd);
-	if (alone)
-		leave(sender);
 	return 0;
 }
 
@@ -490,6 +548,7 @@ int senders_send(struct senders *s, struct sending_job *job, uint32_t endpoint,
 
 int senders_new(struct senders **senders, const struct senders_options *options)
 {
+	static const struct timeval second = {1, 0};
 	struct senders *s = calloc(1, sizeof(*s));
 
 	if (!s)
@@ -499,7 +558,10 @@ int senders_new(struct senders **senders, const struct senders_options *options)
 	s->places = calloc(options->count, sizeof(*s->places));
 	s->child = evsignal_new(options->base, SIGCHLD, on_child, s);
 	s->respawn = evtimer_new(options->base, on_respawn, s);
-	if (!s->places || !s->child || !s->respawn || event_add(s->child, NULL) < 0) {
+	s->tick = event_new(options->base, -1, EV_PERSIST, on_tick, s);
+	s->suspects_window = 1;
+	if (!s->places || !s->child || !s->respawn || !s->tick || event_add(s->child, NULL) < 0 ||
+		event_add(s->tick, &second) < 0) {
 		senders_free(s);
 		return -ENOMEM;
 	}
@@ -540,6 +602,8 @@ void senders_free(struct senders *s)
 		event_free(s->child);
 	if (s->respawn)
 		event_free(s->respawn);
+	if (s->tick)
+		event_free(s->tick);
 	free(s->places);
 	free(s->slots);
 	free(s->generations);

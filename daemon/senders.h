@@ -3,8 +3,11 @@
  *
  * A generation of senders shares one configuration; a new one starts beside the old, which finishes
  * what it has and leaves. Each sender takes up to max_in_flight attempts; an endpoint goes to its
- * home sender while that has room, so that connections are used again. A delivery that was in
- * flight when two senders died runs alone in a sender of its own.
+ * home sender while that has room, so that connections are used again. A sender that does not
+ * answer in time is ended like one that died.
+ *
+ * Suspects, which may kill senders, share one that is theirs only: one at a time at first, and
+ * twice as many whenever one has ended well. Who was alone in it when it died has killed it.
  *
  * Main thread. What a sender says is taken for an enemy's word: one that names an attempt it does
  * not have is ended.
@@ -24,13 +27,14 @@ struct sending_job {
 	struct sending_job *next, **at; /* among its sender's; at NULL: with none */
 	struct sender *sender;
 	uint32_t index; /* in the table of slots */
+	uint64_t deadline; /* in ticks: its sender hangs */
 };
 
 struct senders_callbacks {
 	/* An attempt has ended, one way or the other; the job is with no sender any more. */
 	void (*outcome)(void *user, struct sending_job *job, const struct sender_outcome *outcome);
-	/* Its sender died before it ended. */
-	void (*lost)(void *user, struct sending_job *job);
+	/* Its sender died before it ended. guilty: it was the only suspect there. */
+	void (*lost)(void *user, struct sending_job *job, bool guilty);
 	/* There is room again. */
 	void (*room)(void *user);
 };
@@ -56,12 +60,15 @@ unsigned senders_in_flight(const struct senders *senders);
 unsigned senders_running(const struct senders *senders); /* of the current generation */
 uint64_t senders_restarts(const struct senders *senders);
 
+/* May another suspect be sent? */
+bool senders_take_suspect(const struct senders *senders);
+
 /*
  * Hands an attempt over; request->slot is filled in. Returns 0, or -EAGAIN (no sender has room), or
- * -ENOMEM. alone: in a sender of its own, one after another.
+ * -ENOMEM.
  */
 int senders_send(struct senders *senders, struct sending_job *job, uint32_t endpoint,
-	struct sender_request *request, bool alone);
+	struct sender_request *request, bool suspect);
 
 /* Forgets a job: its outcome will be dropped. */
 void senders_abandon(struct senders *senders, struct sending_job *job);

@@ -3,6 +3,9 @@
 #include <search.h>
 #include <stdlib.h>
 
+#define DEATHS_TO_SUSPECT 2
+#define SUSPECTS_MAX 65536
+
 struct suspect {
 	struct delivery_ref ref;
 	unsigned deaths;
@@ -27,26 +30,32 @@ static struct suspect *find(const struct suspects *suspects, const struct delive
 	return found ? *(struct suspect **)found : NULL;
 }
 
-unsigned suspects_add(struct suspects *suspects, const struct delivery *delivery)
+void suspects_add(struct suspects *suspects, const struct delivery *delivery)
 {
 	struct suspect *suspect = find(suspects, delivery);
 
-	if (suspect)
-		return ++suspect->deaths;
+	if (suspect) {
+		suspect->deaths++;
+		return;
+	}
+	/* Those that were purged meanwhile are never cleared. */
+	if (suspects->n >= SUSPECTS_MAX)
+		suspects_free(suspects);
 	suspect = calloc(1, sizeof(*suspect));
 	if (!suspect)
-		return 1;
+		return;
 	*suspect = (struct suspect){{delivery->event, delivery->endpoint}, 1};
-	if (!tsearch(suspect, &suspects->tree, compare))
+	if (tsearch(suspect, &suspects->tree, compare))
+		suspects->n++;
+	else
 		free(suspect);
-	return 1;
 }
 
-unsigned suspects_count(const struct suspects *suspects, const struct delivery *delivery)
+bool suspects_has(const struct suspects *suspects, const struct delivery *delivery)
 {
 	const struct suspect *suspect = find(suspects, delivery);
 
-	return suspect ? suspect->deaths : 0;
+	return suspect && suspect->deaths >= DEATHS_TO_SUSPECT;
 }
 
 void suspects_clear(struct suspects *suspects, const struct delivery *delivery)
@@ -57,10 +66,12 @@ void suspects_clear(struct suspects *suspects, const struct delivery *delivery)
 		return;
 	tdelete(suspect, &suspects->tree, compare);
 	free(suspect);
+	suspects->n--;
 }
 
 void suspects_free(struct suspects *suspects)
 {
 	tdestroy(suspects->tree, free);
 	suspects->tree = NULL;
+	suspects->n = 0;
 }

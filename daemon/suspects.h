@@ -1,5 +1,6 @@
 /*
- * Deliveries that were in flight when a sender died. One of them may be what killed it.
+ * Deliveries that were in flight when a sender died. One of them may be what killed it: who was
+ * there twice is a suspect.
  *
  * Main thread.
  */
@@ -9,11 +10,12 @@
 
 struct suspects {
 	void *tree;
+	unsigned n;
 };
 
-/* Counts a death; returns how many there were. Without memory: one. */
-unsigned suspects_add(struct suspects *suspects, const struct delivery *delivery);
-unsigned suspects_count(const struct suspects *suspects, const struct delivery *delivery);
+/* A sender died while it had the delivery. */
+void suspects_add(struct suspects *suspects, const struct delivery *delivery);
+bool suspects_has(const struct suspects *suspects, const struct delivery *delivery);
 /* It was attempted, and the sender lived. */
 void suspects_clear(struct suspects *suspects, const struct delivery *delivery);
 void suspects_free(struct suspects *suspects);

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import raw_receiver, read_request, wait_until
+from harness import PATIENCE, raw_receiver, read_request, wait_until
 
 
 def test_there_are_as_many_as_configured_and_they_have_nothing_open_but_the_channel(hookd):
@@ -92,6 +92,50 @@ def test_a_sender_that_hangs_delays_only_its_own_share(hookd, receive):
     finally:
         os.kill(stopped, signal.SIGCONT)
     receiver.wait_for(8)
+
+
+def test_a_sender_that_hangs_for_good_is_replaced_and_its_attempts_are_made_again(make_hookd, receive):
+    hookd = make_hookd({"delivery": {"timeout": "1s"}})
+    receiver = receive()
+    for i in range(8):
+        hookd.admin.add_endpoint(f"e{i}", receiver.url)
+    for pid in hookd.senders():
+        os.kill(pid, signal.SIGSTOP)
+    event = hookd.submit.submit("t", 1)["id"]
+    receiver.wait_for(8, 30)
+    for i in range(8):
+        assert hookd.manage.wait_for(event, f"e{i}", "delivered")["attempts"] == 1
+    assert hookd.log().count("it did not answer in time") == 2
+    assert hookd.stop() == 0
+
+
+def test_many_deliveries_that_saw_two_deaths_are_not_one_long_queue(make_hookd, receive):
+    hookd = make_hookd({"delivery": {"max_in_flight": "64"}})
+    slow = [True]
+    receiver = receive(lambda r: time.sleep(30 if slow[0] else 0.5) or 200)
+    for i in range(3):
+        hookd.admin.add_endpoint(f"e{i}", receiver.url, timeout_s=40)
+        slow[0] = False
+        event = hookd.submit.submit("warm", 1)["id"]
+        hookd.manage.wait_for(event, f"e{i}", "delivered")
+    for n in range(6):  # windows open
+        events = [hookd.submit.submit("warm", n)["id"] for _ in range(2 ** n)]
+        hookd.manage.wait_for(events[-1], "e2", "delivered", 30)
+    slow[0] = True
+    before = len(receiver.requests)
+    for n in range(40):
+        hookd.submit.submit("t", n)
+    for death in range(2):
+        receiver.wait_for(before + 120 * (death + 1), 30)
+        for pid in hookd.senders():
+            os.kill(pid, signal.SIGKILL)
+    slow[0] = False
+    start = time.monotonic()
+    wait_until(lambda: hookd.metric("hookd_queue_deliveries", state="pending") == 0, 60)
+    # One after the other they would take 60 s.
+    assert time.monotonic() - start < 30 * PATIENCE
+    assert "no sender is free" not in hookd.log()
+    assert all(d["attempts"] == 1 for d in hookd.manage.all("/v1/deliveries"))
 
 
 def test_senders_go_when_hookd_is_killed(hookd):
