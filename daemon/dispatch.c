@@ -974,8 +974,11 @@ void dispatch_free(struct dispatch *d)
 	senders_free(d->senders);
 	if (d->store)
 		each_slot(d, free_lane_of);
-	while (d->jobs)
+	while (d->jobs) {
+		if (d->jobs->test)
+			refuse_test(d->jobs->test, "hookd is stopping");
 		free_job(d->jobs);
+	}
 	schedule_free(d->schedule);
 	if (d->timer)
 		event_free(d->timer);

@@ -39,14 +39,15 @@ struct api_options {
 
 /* Returns 0 or a negative errno. */
 int api_new(struct api **api, const struct api_options *options);
-void api_free(
-	struct api *api); /* NULL is fine. No request may be waiting for an answer any more. */
+/* After store_finish() and dispatch_free(), behind which nobody answers any more: lets the last
+ * answers leave, and closes the connections of requests that have none. NULL is fine. */
+void api_free(struct api *api);
 
 /* Serves a listening socket; the descriptor is taken over. Returns 0 or a negative errno. */
 int api_listen(struct api *api, int fd, enum role role);
 
 void api_reload(struct api *api, const struct config *config);
 
-/* No new connections; requests that come on old ones are refused. idle is called when the last
- * answer is on its way, perhaps at once. */
+/* No new connections; requests that come on old ones, or are still coming, are refused. idle is
+ * called when the last answer is on its way, perhaps at once. */
 void api_stop(struct api *api, void (*idle)(void *user), void *user);

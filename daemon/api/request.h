@@ -51,9 +51,7 @@ struct request {
 
 	char *body; /* NULL for none; a NUL stands behind */
 	size_t body_len, body_size, body_limit;
-	bool body_too_large;
-	bool discards; /* the head was refused, for this reason; the body is thrown away */
-	struct problem refusal;
+	struct problem refusal; /* its code set: the body is thrown away, then this is answered */
 	json_t *json; /* of BODY_JSON and BODY_OPTIONAL_JSON: an object; NULL for no body */
 
 	enum { REQUEST_NEW, REQUEST_READING, REQUEST_WORKING, REQUEST_ANSWERED } state;

@@ -34,6 +34,7 @@
 #define SMALL_BODY_MAX 1048576
 #define BODIES_MAX ((size_t)96 << 20)
 #define DISCARD_MAX ((uint64_t)16 << 20) /* of the body of a request that is refused */
+#define LAST_RUNS 8 /* in which the last answers leave, as far as clients read them */
 
 /* How many connections a user has. */
 struct user {
@@ -48,6 +49,7 @@ struct connection {
 	uint32_t uid, pid;
 	bool refused; /* beyond the user's limit: is told so, and closed */
 	struct event *deadline;
+	struct request *request; /* NULL between two of them */
 	struct connection *next, **at;
 };
 
@@ -67,7 +69,7 @@ struct api {
 	struct connection *connections;
 	unsigned n_connections;
 	void *users; /* tsearch tree */
-	size_t body_bytes; /* of all bodies that are held */
+	size_t body_bytes; /* reserved for bodies, of all requests together */
 	unsigned n_requests;
 	int64_t troubles[N_TROUBLES];
 	struct connection *adding; /* while the library takes a connection over */
@@ -169,7 +171,32 @@ static void on_deadline(evutil_socket_t fd, short what, void *user)
 	run_soon(c->api);
 }
 
-/* ---- Answers ---- */
+/* ---- Room for bodies ---- */
+
+/*
+ * Makes room for a body of so many bytes. A length that the head states is reserved there, so that
+ * a body which has begun to come finds its place. The memory is touched only as the body comes, and
+ * a place whose body does not come is free again at the request's deadline. A body no larger than
+ * what a connection takes anyway always has room: large requests do not keep the small ones out.
+ */
+static int reserve_body(struct request *rq, size_t len, struct problem *problem)
+{
+	struct api *api = rq->api;
+	size_t others = api->body_bytes - rq->body_size, size = len + 1;
+	char *body;
+
+	if (size > CONNECTION_MEMORY && others + size > BODIES_MAX)
+		return problem_set(problem, PROBLEM_BUSY, NULL,
+			"the bodies of other requests that are under way have %zu of the %zu MiB there are for them: try again",
+			others >> 20, BODIES_MAX >> 20);
+	body = realloc(rq->body, size);
+	if (!body)
+		return problem_set(problem, PROBLEM_BUSY, NULL, "out of memory: try again");
+	api->body_bytes = others + size;
+	rq->body = body;
+	rq->body_size = size;
+	return 0;
+}
 
 static void give_body_back(struct request *rq)
 {
@@ -178,6 +205,8 @@ static void give_body_back(struct request *rq)
 	free(rq->body);
 	rq->body = NULL;
 }
+
+/* ---- Answers ---- */
 
 static void tell_when_idle(struct api *api)
 {
@@ -201,6 +230,7 @@ static void answer(struct request *rq, unsigned status, struct MHD_Response *res
 		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
 	if (response && (api->stopping || rq->connection->refused))
 		MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+	give_body_back(rq);
 	rq->response = response;
 	rq->status = status;
 	rq->state = REQUEST_ANSWERED;
@@ -374,12 +404,18 @@ static int check_body_head(struct request *rq, const struct head *head, struct p
 	}
 	if (head->length > rq->body_limit)
 		return problem_set(problem, PROBLEM_TOO_LARGE, NULL,
-			"the body has %llu bytes; at most %zu are taken",
-			(unsigned long long)head->length, rq->body_limit);
-	if (head->length + rq->api->body_bytes > BODIES_MAX)
-		return problem_set(
-			problem, PROBLEM_BUSY, NULL, "too many large requests at once: try again");
-	return 0;
+			"the body has %llu bytes; at most %zu are taken%s",
+			(unsigned long long)head->length, rq->body_limit,
+			rq->route->body == BODY_INTAKE ? " ([intake] max_batch)" : "");
+	return head->length ? reserve_body(rq, (size_t)head->length, problem) : 0;
+}
+
+/* What is decided after the stop began is refused, however early it began to come. */
+static int check_stopping(const struct api *api, struct problem *problem)
+{
+	if (!api->stopping)
+		return 0;
+	return problem_set(problem, PROBLEM_STOPPING, NULL, "hookd is stopping: try again");
 }
 
 static int check(
@@ -392,11 +428,11 @@ static int check(
 			"uid %u has more than %lld connections ([intake] max_connections_per_user)",
 			rq->connection->uid,
 			(long long)rq->api->options.config->intake.max_connections_per_user);
-	if (rq->api->stopping)
-		return problem_set(problem, PROBLEM_STOPPING, NULL, "hookd is stopping: try again");
 	if (!rq->target)
 		return problem_set(problem, PROBLEM_BUSY, NULL, "out of memory: try again");
-	r = check_head(head, problem);
+	r = check_stopping(rq->api, problem);
+	if (r == 0)
+		r = check_head(head, problem);
 	if (r == 0)
 		r = request_parse_target(rq, problem);
 	if (r == 0)
@@ -418,35 +454,29 @@ static bool begin(struct request *rq, const char *method, const char *version)
 	MHD_get_connection_values(rq->mhd, MHD_HEADER_KIND, on_field, &head);
 	if (check(rq, &head, method, &rq->refusal) == 0)
 		return true;
-	rq->discards = true;
 	return (head.length || head.n_codings) && check_head(&head, &unused) == 0 &&
 		head.length <= DISCARD_MAX && !request_header(rq, MHD_HTTP_HEADER_EXPECT);
 }
 
 /* ---- The body ---- */
 
+/* Only for a chunked body: how long it will be was not known at its head. */
+static int grow_body(struct request *rq, size_t len, struct problem *problem)
+{
+	if (len > rq->body_limit)
+		return problem_set(problem, PROBLEM_TOO_LARGE, NULL,
+			"the body has more than %zu bytes", rq->body_limit);
+	return reserve_body(rq, len < rq->body_limit / 2 ? 2 * len : rq->body_limit, problem);
+}
+
 static void take_body(struct request *rq, const char *bytes, size_t len)
 {
-	struct api *api = rq->api;
-
-	if (rq->body_too_large || rq->discards)
+	if (rq->refusal.code)
 		return;
-	if (rq->body_len + len + 1 > rq->body_size) {
-		size_t size = 2 * rq->body_size + len + 1024;
-		char *grown;
-
-		if (size > rq->body_limit + 1)
-			size = rq->body_limit + 1;
-		if (rq->body_len + len > rq->body_limit ||
-			api->body_bytes - rq->body_size + size > BODIES_MAX ||
-			!(grown = realloc(rq->body, size))) {
-			rq->body_too_large = true;
-			give_body_back(rq);
-			return;
-		}
-		api->body_bytes += size - rq->body_size;
-		rq->body = grown;
-		rq->body_size = size;
+	if (rq->body_len + len + 1 > rq->body_size &&
+		grow_body(rq, rq->body_len + len, &rq->refusal)) {
+		give_body_back(rq);
+		return;
 	}
 	memcpy(rq->body + rq->body_len, bytes, len);
 	rq->body_len += len;
@@ -461,11 +491,13 @@ static bool is_json_type(const char *type)
 		(len == 28 && strncasecmp(type, "application/merge-patch+json", 28) == 0);
 }
 
-static int parse_json(struct request *rq, struct problem *problem)
+static int parse_body(struct request *rq, struct problem *problem)
 {
+	enum body_rule rule = rq->route->body;
 	json_error_t error;
 
-	if (rq->body_len == 0 && rq->route->body == BODY_OPTIONAL_JSON)
+	if (rule == BODY_NONE || rule == BODY_INTAKE ||
+		(rule == BODY_OPTIONAL_JSON && rq->body_len == 0))
 		return 0;
 	if (!is_json_type(request_header(rq, "Content-Type")))
 		return problem_set(problem, PROBLEM_MEDIA_TYPE, "Content-Type",
@@ -483,22 +515,12 @@ static int parse_json(struct request *rq, struct problem *problem)
 /* Head and body are there. */
 static void work(struct request *rq)
 {
-	struct problem problem;
-	int r = 0;
+	struct problem *problem = &rq->refusal;
 
 	rq->state = REQUEST_WORKING;
 	event_del(rq->connection->deadline);
-	if (rq->discards) {
-		answer_problem(rq, &rq->refusal);
-		return;
-	}
-	if (rq->body_too_large)
-		r = problem_set(&problem, PROBLEM_TOO_LARGE, NULL,
-			"the body has more than %zu bytes", rq->body_limit);
-	else if (rq->route->body == BODY_JSON || rq->route->body == BODY_OPTIONAL_JSON)
-		r = parse_json(rq, &problem);
-	if (r)
-		answer_problem(rq, &problem);
+	if (problem->code || check_stopping(rq->api, problem) || parse_body(rq, problem))
+		answer_problem(rq, problem);
 	else
 		rq->route->handle(rq);
 	if (rq->state == REQUEST_WORKING) {
@@ -575,6 +597,7 @@ static void *on_request_line(void *user, const char *uri, struct MHD_Connection 
 	rq->api = api;
 	rq->connection = c;
 	rq->target = strdup(uri);
+	c->request = rq;
 	api->n_requests++;
 	set_deadline(c, api->options.config->intake.request_timeout);
 	return rq;
@@ -591,6 +614,7 @@ static void on_request_completed(
 	if (!rq)
 		return;
 	*context = NULL;
+	rq->connection->request = NULL;
 	set_deadline(rq->connection, IDLE_S);
 	if (rq->response)
 		MHD_destroy_response(rq->response);
@@ -855,11 +879,31 @@ void api_stop(struct api *api, void (*idle)(void *user), void *user)
 	tell_when_idle(api);
 }
 
+/* Requests that nobody answered, and nobody will: their connections are closed, which says "perhaps
+ * done". The library would abort. */
+static void end_suspended(struct api *api)
+{
+	for (struct connection *c = api->connections; c; c = c->next) {
+		struct request *rq = c->request;
+
+		if (rq && rq->suspended) {
+			rq->suspended = false;
+			rq->state = REQUEST_ANSWERED;
+			MHD_resume_connection(rq->mhd);
+		}
+	}
+}
+
 void api_free(struct api *api)
 {
 	if (!api)
 		return;
+	api->stopping = true;
+	api->idle = NULL;
 	stop_listening(api);
+	end_suspended(api);
+	for (int i = 0; i < LAST_RUNS && api->mhd; i++)
+		MHD_run(api->mhd);
 	if (api->mhd)
 		MHD_stop_daemon(api->mhd);
 	if (api->mhd_readable)

@@ -41,7 +41,7 @@ struct store {
 	struct sending sending;
 	struct editing *creating;
 	struct store_numbers numbers;
-	bool broken;
+	bool broken, finished;
 };
 
 /* ---- Reports ---- */
@@ -258,6 +258,7 @@ void store_finish(struct store *s)
 		writer_stop(s->writer);
 	if (s->reader)
 		reader_stop(s->reader);
+	s->finished = true;
 	mailbox_free(s->mailbox); /* opens the last answers */
 	s->mailbox = NULL;
 }
@@ -316,10 +317,10 @@ uint32_t store_next_endpoint(struct store *s)
 
 /* ---- Changes ---- */
 
-/* After the store broke, everything is answered so at once. */
-static bool refuse_broken(struct store *s, struct op *op)
+/* After the store broke, or was finished, everything is answered so at once. */
+static bool refuse_lost(struct store *s, struct op *op)
 {
-	if (!s->broken)
+	if (!s->broken && !s->finished)
 		return false;
 	op->result = ENGINE_BROKEN;
 	op->done(op);
@@ -330,13 +331,13 @@ bool store_submit(struct store *s, struct submit_op *op)
 {
 	op->op.kind = OP_SUBMIT;
 	op->full_endpoint = 0;
-	return refuse_broken(s, &op->op) || writer_submit(s->writer, op);
+	return refuse_lost(s, &op->op) || writer_submit(s->writer, op);
 }
 
 void store_outcome(struct store *s, struct outcome_op *op)
 {
 	op->op.kind = OP_OUTCOME;
-	if (!refuse_broken(s, &op->op))
+	if (!refuse_lost(s, &op->op))
 		writer_change(s->writer, &op->op);
 }
 
@@ -345,7 +346,7 @@ void store_verb(struct store *s, struct verb_op *op)
 	op->op.kind = OP_VERB;
 	op->at = 0;
 	op->n_changed = 0;
-	if (!refuse_broken(s, &op->op))
+	if (!refuse_lost(s, &op->op))
 		writer_change(s->writer, &op->op);
 }
 
@@ -353,7 +354,7 @@ void store_set_sending(struct store *s, struct sending_op *op)
 {
 	op->op.kind = OP_SENDING;
 	s->sending = op->sending;
-	if (!refuse_broken(s, &op->op))
+	if (!refuse_lost(s, &op->op))
 		writer_change(s->writer, &op->op);
 }
 
@@ -439,7 +440,7 @@ static void commit_edit(struct store *s, struct endpoint_edit *edit, struct endp
 		editing->next = s->creating;
 		s->creating = editing;
 	}
-	if (!refuse_broken(s, &editing->op.op))
+	if (!refuse_lost(s, &editing->op.op))
 		writer_change(s->writer, &editing->op.op);
 }
 
@@ -527,12 +528,17 @@ void store_unclaim(struct store *s, struct claimed *claimed)
 
 void store_ask(struct store *s, struct store_query *query)
 {
+	if (s->finished) {
+		query->result = ENGINE_BROKEN;
+		query->done(query);
+		return;
+	}
 	reader_ask(s->reader, query);
 }
 
 bool store_backup(struct store *s, struct store_backup *backup)
 {
-	return reader_backup(s->reader, backup);
+	return !s->finished && reader_backup(s->reader, backup);
 }
 
 bool store_is_alive(struct store *s)

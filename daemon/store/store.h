@@ -72,7 +72,8 @@ int store_open(struct store **store, const struct store_options *options, struct
 /* Starts the threads; from then on requests are worked on. Returns 0 or a negative errno. */
 int store_start(struct store *store);
 
-/* Finishes what was handed in, answers it, and ends the threads. */
+/* Finishes what was handed in, answers it, and ends the threads. What is handed in from then on is
+ * answered at once: ENGINE_BROKEN. */
 void store_finish(struct store *store);
 
 /* Closes the engine and frees all; finishes before if that was not done. NULL is fine. */

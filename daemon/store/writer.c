@@ -255,10 +255,11 @@ static void take_ops(struct writer *w, struct op_queue *ops)
 	}
 	while ((op = queue_pop(&in->changes)))
 		queue_push(ops, op);
-	while (in->submits.first) {
+	for (bool first = true; in->submits.first; first = false) {
 		struct submit_op *submit = (struct submit_op *)in->submits.first;
 
-		if (rows &&
+		/* The first always goes, or outcomes might keep a large one waiting for ever. */
+		if (!first &&
 			(rows + submit_rows(submit) > BATCH_ROWS_MAX ||
 				bytes + submit->bytes > BATCH_BYTES_MAX))
 			break;
@@ -612,8 +613,10 @@ bool writer_submit(struct writer *w, struct submit_op *op)
 	bool room;
 
 	pthread_mutex_lock(&w->mutex);
-	room = in->waiting_bytes + op->bytes <= WAITING_BYTES_MAX &&
-		in->waiting_events + op->n <= WAITING_EVENTS_MAX;
+	/* One that is larger than what may wait goes when nothing else waits. */
+	room = !in->submits.first ||
+		(in->waiting_bytes + op->bytes <= WAITING_BYTES_MAX &&
+			in->waiting_events + op->n <= WAITING_EVENTS_MAX);
 	if (room) {
 		in->waiting_bytes += op->bytes;
 		in->waiting_events += op->n;

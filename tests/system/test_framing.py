@@ -147,14 +147,16 @@ def test_pipelined_requests_are_answered_in_order(hookd):
     assert payloads == list(range(100, 300))
 
 
+def resident(hookd):
+    """The memory hookd has, in bytes."""
+    with open(f"/proc/{hookd.process.pid}/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
 @pytest.mark.parametrize("prefix", [b"", b"POST /", b"POST /v1/events HTTP/1.1\r\nX: ",
                                     head(b"Transfer-Encoding: chunked"), head(b"Transfer-Encoding: chunked") + b"0\r\nX: "])
 def test_a_flood_without_a_line_end_is_cut_off_in_bounded_memory(hookd, prefix):
-    def resident():
-        with open(f"/proc/{hookd.process.pid}/statm") as file:
-            return int(file.read().split()[1]) * 4096
-
-    before = resident()
+    before = resident(hookd)
     with socket.socket(socket.AF_UNIX) as s:
         s.settimeout(5 * PATIENCE)
         s.connect(hookd.socket_path("submit"))
@@ -165,7 +167,7 @@ def test_a_flood_without_a_line_end_is_cut_off_in_bounded_memory(hookd, prefix):
                 s.sendall(b"x" * 65536)
                 sent += 65536
         assert sent < 16 << 20
-    assert resident() - before < 8 << 20
+    assert resident(hookd) - before < 8 << 20
     assert hookd.submit.get("/v1/health").status == 200
 
 
@@ -245,6 +247,72 @@ def test_connections_beyond_the_limit_wait_and_are_served_later(make_hookd):
         s.close()
     thread.join()
     assert answers == [202]
+
+
+NDJSON = b"POST /v1/events HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-ndjson\r\n"
+
+
+def announce(hookd, length):
+    """Says that so many bytes will come, and waits for hookd's word: 100 or a refusal."""
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(10 * PATIENCE)
+    s.connect(hookd.socket_path("submit"))
+    s.sendall(NDJSON + b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % length)
+    return s, s.recv(65536)
+
+
+def lines(length):
+    """A batch of so many bytes, in lines of about 900 KB."""
+    n = length // 900000 + 1
+    sizes = [length // n] * (n - 1) + [length - length // n * (n - 1)]
+    frame = len(b'{"type":"t","data":""}\n')
+    return b"".join(b'{"type":"t","data":"%s"}\n' % (b"y" * (size - frame)) for size in sizes)
+
+
+def test_a_large_body_finds_the_place_that_its_head_was_promised_and_the_rest_is_told_to_come_again(make_hookd):
+    hookd = make_hookd({"intake": {"max_batch": "8M"}})
+    length = 7200000
+    before = resident(hookd)
+    held, refused = [], []
+    for _ in range(16):
+        s, answer = announce(hookd, length)
+        (held if status(answer) == 100 else refused).append((s, answer))
+    assert len(held) == 13  # 96 MiB
+    assert resident(hookd) - before < 32 << 20  # announcing costs nothing
+    for s, answer in refused:
+        assert status(answer) == 503 and b'"code":"busy"' in answer and b"Retry-After: 1" in answer, answer
+        assert b"the bodies of other requests" in answer
+    # A chunked body, whose length is not known before, is told the same.
+    chunked = NDJSON + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (length, lines(length))
+    answer = exchange(hookd, chunked)
+    assert status(answer) == 503 and b'"code":"busy"' in answer, answer
+    # Small requests have room all the same, and each that was accepted has its own.
+    assert hookd.submit.submit("t", "x" * 20000)["id"]
+    for s, _ in held[:3]:
+        s.sendall(lines(length))
+    for s, _ in held[:3]:
+        assert status(s.recv(65536)) == 202
+    answer = exchange(hookd, chunked)
+    assert status(answer) == 202, answer
+    for s, _ in held + refused:
+        s.close()
+
+
+def test_bodies_that_do_not_come_keep_others_out_until_the_deadline_at_most(make_hookd):
+    hookd = make_hookd({"intake": {"max_batch": "8M", "request_timeout": "1s"}})
+    begin = time.monotonic()
+    held = [announce(hookd, 8 << 20) for _ in range(12)]
+    assert [status(answer) for _, answer in held] == [100] * 11 + [503]
+
+    def fits():
+        s, answer = announce(hookd, 8 << 20)
+        s.close()
+        return status(answer) == 100
+
+    wait_until(fits)
+    assert time.monotonic() - begin > 0.8
+    for s, _ in held:
+        s.close()
 
 
 def test_a_client_that_vanishes_harms_nobody(hookd):

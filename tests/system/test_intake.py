@@ -1,6 +1,9 @@
 """Intake: the three forms of a submit, idempotency keys, and what is refused."""
 
 import json
+import os
+import random
+import subprocess
 import time
 
 import pytest
@@ -190,6 +193,38 @@ def test_a_payload_over_the_limit_is_refused_whether_its_length_is_told_or_not(m
     answer = hookd.submit.call("POST", "/v1/events", iter([b"x" * 9000] * 4), {}, type="t")
     assert answer.status == 413
     assert len(hookd.manage.all("/v1/events")) == 1
+
+
+def test_a_batch_that_grows_beyond_what_may_wait_is_taken_when_nothing_else_waits(make_hookd):
+    """Receivers get a timestamp that the producer left out, so that 1000 payloads have more bytes than came."""
+    hookd = make_hookd({"intake": {"max_batch": "64M"}, "store": {"budget": "1G"}})
+    frame = len(b'{"type":"t","data":""}\n')
+    line = b'{"type":"t","data":"%s"}\n' % (b"y" * ((64 << 20) // 1000 - frame))
+    answer = batch(hookd, *[line] * 1000)
+    assert answer.status == 202, answer
+    assert len(answer.json["items"]) == 1000
+
+
+def test_a_large_batch_is_not_kept_waiting_by_deliveries(make_hookd, receive):
+    """One that is larger than what is committed at once; on a slow disk outcomes come in during every commit."""
+    hookd = make_hookd({"intake": {"max_batch": "16M"}})
+    receiver = receive(lambda r: time.sleep(random.uniform(0.02, 0.12)) or 204)
+    hookd.admin.add_endpoint("e", receiver.url, types=["small"], max_in_flight=60)
+    task = next(t for t in os.listdir(f"/proc/{hookd.process.pid}/task")
+                if open(f"/proc/{hookd.process.pid}/task/{t}/comm").read() == "hookd-store\n")
+    tracer = subprocess.Popen(["strace", "-p", task, "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=50000"],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(0.5)
+    try:
+        for _ in range(2):
+            assert batch(hookd, *[{"type": "small", "data": 1}] * 1000).status == 202
+        receiver.wait_for(40)
+        large = b'{"type":"large","data":"%s"}\n' % (b"y" * 900000)
+        assert batch(hookd, *[large] * 12).status == 202
+        assert hookd.manage.get("/v1/endpoints/e").json["queue"]["pending"] > 500
+    finally:
+        tracer.terminate()
+        tracer.wait()
 
 
 def test_an_event_for_nobody_is_kept_and_counted(hookd):

@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from conftest import TROUBLE
 from harness import BUILD, PATIENCE, ROOT, Client, Hookd, wait_until
 
 
@@ -230,6 +231,84 @@ def test_a_stop_lets_attempts_in_flight_finish_and_stores_what_they_came_to(hook
     hookd.start()
     assert hookd.manage.delivery(event, "slow")["state"] == "delivered"
     assert len(receiver.requests) == 1
+
+
+def send_head(hookd, method, target, length, role="admin"):
+    """Sends all of a request but its body."""
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(20 * PATIENCE)
+    s.connect(hookd.socket_path(role))
+    s.sendall(b"%s %s HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+              b"Expect: 100-continue\r\n\r\n" % (method, target, length))
+    assert s.recv(65536).startswith(b"HTTP/1.1 100 ")
+    return s
+
+
+def stop_twice(hookd):
+    """As a stop that has come to its deadline."""
+    hookd.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: "stopping; attempts in flight finish" in hookd.log())
+    hookd.process.send_signal(signal.SIGTERM)
+
+
+def test_a_request_that_is_still_coming_when_the_stop_begins_is_refused(hookd, receive):
+    receiver = receive()
+    hookd.admin.add_endpoint("e", receiver.url)
+    body = b'{"type":"t","data":1}'
+    requests = [(send_head(hookd, b"POST", b"/v1/endpoints/e/test", 2), b"{}"),
+                (send_head(hookd, b"PATCH", b"/v1/endpoints/e", 2), b"{}"),
+                (send_head(hookd, b"POST", b"/v1/events", len(body)), body)]
+    hookd.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: "stopping; attempts in flight finish" in hookd.log())
+    for s, body in requests:
+        s.sendall(body)
+        answer = s.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503 ") and b'"code":"stopping"' in answer, answer
+        s.close()
+    assert hookd.process.wait(10 * PATIENCE) == 0
+    hookd.start()
+    assert hookd.manage.all("/v1/events") == [] and receiver.requests == []
+
+
+def test_a_stop_at_once_answers_a_test_that_is_under_way(hookd, receive):
+    receiver = receive(lambda r: time.sleep(20) or 200)
+    hookd.admin.add_endpoint("slow", receiver.url, timeout_s=30)
+    s = send_head(hookd, b"POST", b"/v1/endpoints/slow/test", 2)
+    s.sendall(b"{}")
+    receiver.wait_for(1)
+    stop_twice(hookd)
+    answer = s.recv(65536)
+    s.close()
+    assert hookd.process.wait(10 * PATIENCE) == 0, hookd.log()
+    hookd.process = None
+    assert answer.startswith(b"HTTP/1.1 503 "), answer
+    assert not TROUBLE.search(hookd.log()), hookd.log()
+
+
+def test_a_stop_at_once_answers_what_waits_for_the_store(hookd):
+    """Changes of one endpoint wait for each other; a list of ids is looked up one by one."""
+    hookd.admin.add_endpoint("e", "http://127.0.0.1:8080/")
+    hookd.admin.post("/v1/pause")
+    ids = json.dumps({"ids": [hookd.submit.submit("t", i)["id"] for i in range(50)] * 20}).encode()
+    task = next(t for t in os.listdir(f"/proc/{hookd.process.pid}/task")
+                if open(f"/proc/{hookd.process.pid}/task/{t}/comm").read() == "hookd-store\n")
+    tracer = subprocess.Popen(["strace", "-p", task, "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=1000000"],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(0.5)
+    requests = [(send_head(hookd, b"PATCH", b"/v1/endpoints/e", 2), b"{}") for _ in range(3)]
+    requests += [(send_head(hookd, b"POST", b"/v1/deliveries/hold", len(ids)), ids) for _ in range(20)]
+    for s, body in requests:
+        s.sendall(body)
+    wait_until(lambda: hookd.metric("hookd_api_connections", role="admin") == len(requests))
+    stop_twice(hookd)
+    answers = [s.recv(65536) for s, _ in requests]
+    for s, _ in requests:
+        s.close()
+    assert hookd.process.wait(20 * PATIENCE) == 0, hookd.log()
+    tracer.wait()
+    hookd.process = None
+    assert all(answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 503 ")) for answer in answers), answers
+    assert not TROUBLE.search(hookd.log()), hookd.log()
 
 
 def test_a_second_signal_stops_at_once(hookd, receive):
