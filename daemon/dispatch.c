@@ -22,6 +22,7 @@
 #define READY_MAX 4096
 #define READY_BYTES_MAX ((size_t)32 << 20)
 #define IN_FLIGHT_BYTES_MAX ((size_t)256 << 20)
+#define UNSENT_SIZE 128
 #define FAULT_KEPT_MS 120000 /* an attempt that meets a fault comes again within a minute */
 #define NOT_BEFORE_WALL_MS 1 /* deliver_at is checked to the millisecond */
 
@@ -526,11 +527,13 @@ static int send_request(struct dispatch *d, struct slot *slot, struct job *job,
 }
 
 /* In words, why send_request() did not. */
-static const char *explain_unsent(int error)
+static void explain_unsent(const struct slot *slot, int error, char text[static UNSENT_SIZE])
 {
-	return error == -ENOENT    ? "its CA file cannot be read"
-		: error == -EAGAIN ? "no sender is free"
-				   : strerror(-error);
+	if (error == -ENOENT)
+		snprintf(text, UNSENT_SIZE, "its CA file %s cannot be read", slot->settings->ca);
+	else
+		snprintf(text, UNSENT_SIZE, "%s",
+			error == -EAGAIN ? "no sender is free" : strerror(-error));
 }
 
 static void hold_back(struct dispatch *d, struct claimed *claimed)
@@ -546,6 +549,7 @@ static void send_one(struct dispatch *d, struct slot *slot, struct claimed *clai
 {
 	bool suspect = suspects_has(&d->suspects, &claimed->delivery);
 	const struct event *event;
+	char why[UNSENT_SIZE];
 	struct job *job;
 	int64_t late_ms;
 	int r;
@@ -571,7 +575,8 @@ static void send_one(struct dispatch *d, struct slot *slot, struct claimed *clai
 	r = send_request(d, slot, job, event, claimed->event->payload, suspect);
 	if (r < 0) {
 		free(job);
-		put_off(d, slot, claimed, explain_unsent(r));
+		explain_unsent(slot, r, why);
+		put_off(d, slot, claimed, why);
 		return;
 	}
 	histogram_add(
@@ -651,12 +656,15 @@ static void try_waiting_tests(struct dispatch *d)
 		struct dispatch_test *test = d->waiting;
 		struct slot *slot = slot_at(d, test->endpoint);
 		int r = slot ? try_test(d, slot, test) : -ENODEV;
+		char why[UNSENT_SIZE] = "the endpoint was removed";
 
 		if (r == -EAGAIN)
 			return;
 		d->waiting = test->next;
+		if (slot && r < 0)
+			explain_unsent(slot, r, why);
 		if (r < 0)
-			refuse_test(test, slot ? explain_unsent(r) : "the endpoint was removed");
+			refuse_test(test, why);
 	}
 }
 
