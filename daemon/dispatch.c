@@ -55,7 +55,7 @@ struct dispatch {
 	struct certificates *certificates;
 	struct dispatch_test *waiting; /* for a sender with room */
 	bool started, stopping;
-	int64_t fault_ms[N_LOCAL_FAULTS]; /* when each was met last; 0: not, or it is over */
+	int64_t fault_ms[N_LOCAL_FAULTS]; /* when each was met last; 0: not */
 	void (*idle)(void *user);
 	void *idle_user;
 };
@@ -309,12 +309,10 @@ static void conclude_attempt(
 		pause_gone(d, job);
 }
 
-/* DNS is known to work again when a name was resolved; other faults are over when they have not
- * been met for a while. */
+/* It is over, too, when it has not been met for a while. */
 static bool fault_is_on(struct dispatch *d, enum local_fault fault)
 {
-	return d->fault_ms[fault] &&
-		(fault == FAULT_RESOLVER || now_ms(d) - d->fault_ms[fault] < FAULT_KEPT_MS);
+	return d->fault_ms[fault] && now_ms(d) - d->fault_ms[fault] < FAULT_KEPT_MS;
 }
 
 static enum local_fault current_fault(struct dispatch *d)
@@ -324,6 +322,15 @@ static enum local_fault current_fault(struct dispatch *d)
 			return fault;
 	}
 	return NO_LOCAL_FAULT;
+}
+
+/* A delivery that had met a fault went through. */
+static void end_faults(struct dispatch *d)
+{
+	if (current_fault(d) == NO_LOCAL_FAULT)
+		return;
+	memset(d->fault_ms, 0, sizeof(d->fault_ms));
+	log_line(LOG_LEVEL_NOTICE, LOG_TROUBLE, NULL, "attempts can be made again");
 }
 
 static void conclude_fault(
@@ -364,12 +371,10 @@ static void on_outcome(void *user, struct sending_job *sending, const struct sen
 	struct job *job = (struct job *)sending;
 	struct slot *slot = slot_at(d, job->endpoint);
 
-	if (!o->fault && d->fault_ms[FAULT_RESOLVER] && o->result != RESULT_DNS) {
-		d->fault_ms[FAULT_RESOLVER] = 0;
-		log_line(LOG_LEVEL_NOTICE, LOG_TROUBLE, NULL, "DNS works again");
-	}
 	if (!job->test)
 		suspects_clear(&d->suspects, &job->delivery);
+	if (!o->fault && job->delivery.local_faults > 0)
+		end_faults(d);
 	if (job->test)
 		conclude_test(d, job, o);
 	else if (!slot)

@@ -281,7 +281,9 @@ static void on_deadline(evutil_socket_t fd, short what, void *user)
 
 	(void)fd;
 	(void)what;
-	if (job->query.at)
+	if (job->query.at && !resolver_answers(job->attempts->resolver, job->started_us))
+		finish_with_fault(job, FAULT_RESOLVER);
+	else if (job->query.at)
 		finish_with(job, RESULT_DNS, "DNS: no answer about %s in time", job->url.host);
 	else
 		finish_with_timeout(job);

@@ -1,5 +1,22 @@
+/*
+ * The difficult part is whose fault it is when a question ends without an answer: the name's, which
+ * costs its deliveries an attempt, or our own servers', which must cost nobody one. The servers
+ * tell. While a question waits they are asked about the root as well, twice a second; a server that
+ * resolves anything can answer that. When a question has met silence and a server has answered
+ * anything since it was put, and within the last seconds, the fault is the name's; if not, ours.
+ *
+ * A question may also be refused, by the server or by its port, before a probe can have been
+ * answered. Then it is judged when a probe has. "Query refused" is no answer to a probe: servers
+ * that refuse everything, because they do not want us or have nobody to forward to, are of no more
+ * use than silent ones.
+ *
+ * Servers that know only some names may never answer for the root. They are asked about the name
+ * that resolved last as well; others are not, as a forwarder that has lost its own servers goes on
+ * telling what it remembers. To know which they are, the first question comes with a probe.
+ */
 #include "resolver.h"
 
+#include <arpa/nameser.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -14,22 +31,27 @@
 
 #include "../clock.h"
 
-#define TRY_MS 2000
+/* Each try waits twice as long as the last, for each server: 4.9 s with one server, 14.7 s with the
+ * three that resolv.conf may have, which is within an attempt's usual 15 s. Nothing depends on it:
+ * when less time is left, the attempt asks resolver_answers(). */
+#define TRY_MS 700
 #define TRIES 3
 #define TTL_MIN_S 5
 #define TTL_MAX_S 300
 #define NEGATIVE_TTL_S 5
 #define NAMES_MAX 4096
 #define SOCKETS_MAX 64
-/* A resolver that answered something so recently is alive; who does not answer then is somebody
- * else. */
-#define ALIVE_US (30 * (int64_t)1000000)
+/* A server that answered so recently is alive: long enough for a probe that is lost, and asked
+ * again. */
+#define ALIVE_US (3 * (int64_t)1000000)
+#define PROBE_MS 500
 
 /* A name that is known, or being asked for. */
 struct name {
 	struct resolver *resolver;
 	bool asking;
-	int64_t expires_us;
+	int64_t asked_us, expires_us;
+	struct name *next_unjudged;
 	struct resolver_answer answer;
 	struct resolver_query *waiting;
 	char host[256];
@@ -41,14 +63,26 @@ struct watch {
 	struct event *event;
 };
 
+/* A question that is asked to see whether the servers answer. */
+struct probe {
+	struct resolver *resolver;
+	bool under_way;
+};
+
 struct resolver {
 	struct event_base *base;
 	ares_channel channel;
-	struct event *timer;
+	struct event *timer, *probe_timer;
 	struct watch watches[SOCKETS_MAX];
 	void *names; /* tsearch tree of struct name */
-	size_t n_names;
-	int64_t alive_us; /* when a DNS server last answered */
+	size_t n_names, n_asking;
+	const struct name *putting; /* its question is just being handed to c-ares */
+
+	int64_t answered_us; /* when a DNS server last answered */
+	struct name *unjudged; /* their questions were refused; a probe will tell */
+	struct probe root_probe, known_probe;
+	bool root_answers; /* a server has answered for the root before */
+	char known[256]; /* the name that a server resolved last, or "" */
 };
 
 static int compare_names(const void *a, const void *b)
@@ -126,19 +160,6 @@ static void on_socket_state(void *user, ares_socket_t fd, int readable, int writ
 
 /* ---- Answers ---- */
 
-/* The name counts as being asked for until all have heard, so that it cannot be evicted under them.
- */
-static void tell_all(struct name *name)
-{
-	while (name->waiting) {
-		struct resolver_query *query = name->waiting;
-
-		resolver_cancel(query);
-		query->done(query, &name->answer);
-	}
-	name->asking = false;
-}
-
 static void take_addresses(
 	struct resolver_answer *answer, const struct ares_addrinfo *info, int *ttl_s)
 {
@@ -169,52 +190,186 @@ static void take_addresses(
 		*ttl_s = TTL_MIN_S;
 }
 
-/* Silence is the name's fault only if the resolver has lately answered about other names. */
-static enum resolver_result judge(const struct resolver *r, int status)
+/* The name counts as being asked for until all have heard, so that it cannot be evicted under them.
+ */
+static void tell_all(struct name *name, enum resolver_result result, int ttl_s)
+{
+	name->answer.result = result;
+	name->expires_us = clock_monotonic_us() + ttl_s * (int64_t)1000000;
+	while (name->waiting) {
+		struct resolver_query *query = name->waiting;
+
+		resolver_cancel(query);
+		query->done(query, &name->answer);
+	}
+	name->asking = false;
+	name->resolver->n_asking--;
+}
+
+static void tell_failure(struct name *name, enum resolver_result result)
+{
+	/* When our own servers do not answer, they are asked again as soon as somebody wants to
+	 * know. */
+	tell_all(name, result, result == RESOLVER_DOWN ? 0 : NEGATIVE_TTL_S);
+}
+
+static void take_answer(struct name *name, int status, const struct ares_addrinfo *info)
+{
+	int ttl_s = NEGATIVE_TTL_S;
+
+	if (status == ARES_SUCCESS)
+		take_addresses(&name->answer, info, &ttl_s);
+	if (name->answer.n)
+		tell_all(name, RESOLVED, ttl_s);
+	else
+		tell_failure(name, NAME_UNKNOWN);
+}
+
+/* ---- Whose fault it is ---- */
+
+static bool is_answer(int status)
 {
 	switch (status) {
 	case ARES_SUCCESS:
-		return RESOLVED;
-	case ARES_ENOTFOUND:
 	case ARES_ENODATA:
-	case ARES_EBADNAME:
-		return NAME_UNKNOWN;
-	case ARES_ETIMEOUT:
-		return clock_monotonic_us() - r->alive_us < ALIVE_US ? NAME_FAILED : RESOLVER_DOWN;
-	case ARES_ECONNREFUSED:
-	case ARES_EREFUSED: /* us, not the name */
-	case ARES_ENOMEM:
-	case ARES_EFILE:
-		return RESOLVER_DOWN;
+	case ARES_EFORMERR:
+	case ARES_ESERVFAIL:
+	case ARES_ENOTFOUND:
+	case ARES_ENOTIMP:
+	case ARES_EBADRESP:
+		return true;
 	default:
-		return NAME_FAILED;
+		return false;
 	}
+}
+
+static void judge_all(struct resolver *r, enum resolver_result result)
+{
+	while (r->unjudged) {
+		struct name *name = r->unjudged;
+
+		r->unjudged = name->next_unjudged;
+		tell_failure(name, result);
+	}
+}
+
+static void on_answered(struct resolver *r)
+{
+	r->answered_us = clock_monotonic_us();
+	judge_all(r, NAME_FAILED);
+}
+
+static void on_probe_ended(
+	void *user, int status, int timeouts, unsigned char *answer, int answer_len)
+{
+	struct probe *probe = user;
+	struct resolver *r = probe->resolver;
+
+	(void)timeouts;
+	(void)answer;
+	(void)answer_len;
+	probe->under_way = false;
+	if (status == ARES_EDESTRUCTION)
+		return;
+	if (is_answer(status)) {
+		r->root_answers |= probe == &r->root_probe;
+		on_answered(r);
+		return;
+	}
+	if (!r->root_probe.under_way && !r->known_probe.under_way)
+		judge_all(r, RESOLVER_DOWN);
+}
+
+static void put_probe(struct probe *probe, const char *name, int type)
+{
+	if (probe->under_way)
+		return;
+	probe->under_way = true;
+	ares_query(probe->resolver->channel, name, ns_c_in, type, on_probe_ended, probe);
+	arm_timer(probe->resolver);
+}
+
+static void probe_in(struct resolver *r, int ms)
+{
+	struct timeval after = {0, ms * 1000};
+
+	event_add(r->probe_timer, &after);
+}
+
+static void on_probe_time(evutil_socket_t fd, short what, void *user)
+{
+	struct resolver *r = user;
+	int64_t quiet_us = clock_monotonic_us() - r->answered_us;
+
+	(void)fd;
+	(void)what;
+	if (r->n_asking == 0)
+		return;
+	probe_in(r, PROBE_MS);
+	if (!r->root_answers && r->known[0])
+		put_probe(&r->known_probe, r->known, ns_t_a);
+	if (r->unjudged || quiet_us >= PROBE_MS * (int64_t)1000)
+		put_probe(&r->root_probe, ".", ns_t_ns);
+}
+
+/* Probes are put from the loop, not from c-ares' own callback. */
+static void judge_later(struct name *name)
+{
+	struct resolver *r = name->resolver;
+
+	name->next_unjudged = r->unjudged;
+	r->unjudged = name;
+	probe_in(r, 0);
+}
+
+bool resolver_answers(const struct resolver *r, int64_t since_us)
+{
+	int64_t lately_us = clock_monotonic_us() - ALIVE_US;
+
+	return r->answered_us >= since_us && r->answered_us >= lately_us;
 }
 
 static void on_addresses(void *user, int status, int timeouts, struct ares_addrinfo *info)
 {
 	struct name *name = user;
 	struct resolver *r = name->resolver;
-	int ttl_s = NEGATIVE_TTL_S;
 
 	(void)timeouts;
-	name->answer.result = judge(r, status);
 	name->answer.text = ares_strerror(status);
 	name->answer.n = 0;
-	if (name->answer.result != RESOLVER_DOWN && status != ARES_ETIMEOUT)
-		r->alive_us = clock_monotonic_us();
-	if (info && status == ARES_SUCCESS) {
-		take_addresses(&name->answer, info, &ttl_s);
-		if (name->answer.n == 0)
-			name->answer.result = NAME_UNKNOWN;
+	/* What is known at once came from /etc/hosts, and says nothing about servers. */
+	if (is_answer(status) && r->putting != name) {
+		on_answered(r);
+		if (status == ARES_SUCCESS)
+			memcpy(r->known, name->host, sizeof(r->known));
+	}
+	switch (status) {
+	case ARES_SUCCESS:
+	case ARES_ENOTFOUND:
+	case ARES_ENODATA:
+	case ARES_EBADNAME:
+		take_answer(name, status, info);
+		break;
+	case ARES_ETIMEOUT:
+		tell_failure(
+			name, resolver_answers(r, name->asked_us) ? NAME_FAILED : RESOLVER_DOWN);
+		break;
+	case ARES_ECONNREFUSED:
+	case ARES_EREFUSED:
+		judge_later(name);
+		break;
+	case ARES_ENOMEM:
+	case ARES_EFILE:
+		tell_failure(name, RESOLVER_DOWN);
+		break;
+	case ARES_EDESTRUCTION:
+		break;
+	default:
+		tell_failure(name, NAME_FAILED);
+		break;
 	}
 	if (info)
 		ares_freeaddrinfo(info);
-	if (name->answer.result == RESOLVER_DOWN)
-		ttl_s = 0; /* asked again as soon as somebody wants to know */
-	name->expires_us = clock_monotonic_us() + ttl_s * (int64_t)1000000;
-	if (status != ARES_EDESTRUCTION)
-		tell_all(name);
 }
 
 /* ---- Names ---- */
@@ -276,10 +431,30 @@ static void wait_for(struct name *name, struct resolver_query *query)
 	name->waiting = query;
 }
 
-void resolver_ask(struct resolver *r, const char *host, struct resolver_query *query)
+static void ask_servers(struct name *name)
 {
 	static const struct ares_addrinfo_hints hints = {
 		.ai_family = AF_UNSPEC, .ai_flags = ARES_AI_NUMERICSERV};
+	struct resolver *r = name->resolver;
+
+	name->asking = true;
+	name->asked_us = clock_monotonic_us();
+	r->n_asking++;
+	r->putting = name;
+	ares_getaddrinfo(
+		r->channel, name->host, NULL, &hints, on_addresses, name); /* may answer at once */
+	r->putting = NULL;
+	arm_timer(r);
+	if (r->n_asking == 0)
+		return;
+	if (r->answered_us == 0)
+		put_probe(&r->root_probe, ".", ns_t_ns);
+	if (!event_pending(r->probe_timer, EV_TIMEOUT, NULL))
+		probe_in(r, PROBE_MS);
+}
+
+void resolver_ask(struct resolver *r, const char *host, struct resolver_query *query)
+{
 	struct name *name = find_name(r, host);
 
 	query->at = NULL;
@@ -294,12 +469,8 @@ void resolver_ask(struct resolver *r, const char *host, struct resolver_query *q
 		return;
 	}
 	wait_for(name, query);
-	if (name->asking)
-		return;
-	name->asking = true;
-	ares_getaddrinfo(
-		r->channel, host, NULL, &hints, on_addresses, name); /* may answer at once */
-	arm_timer(r);
+	if (!name->asking)
+		ask_servers(name);
 }
 
 void resolver_cancel(struct resolver_query *query)
@@ -325,17 +496,23 @@ int resolver_new(struct resolver **resolver, struct event_base *base, const char
 		.lookups = (char *)"fb",
 		.sock_state_cb = on_socket_state,
 		.sock_state_cb_data = r};
+	int given = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS |
+		ARES_OPT_SOCK_STATE_CB;
 
 	if (!r || ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS) {
 		free(r);
 		return -ENOMEM;
 	}
 	r->base = base;
+	r->root_probe.resolver = r->known_probe.resolver = r;
 	r->timer = evtimer_new(base, on_timer, r);
-	if (!r->timer ||
-		ares_init_options(&r->channel, &options,
-			ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS |
-				ARES_OPT_SOCK_STATE_CB) != ARES_SUCCESS) {
+	r->probe_timer = evtimer_new(base, on_probe_time, r);
+#ifdef ARES_OPT_QUERY_CACHE /* what c-ares itself remembers says nothing about servers */
+	options.qcache_max_ttl = 0;
+	given |= ARES_OPT_QUERY_CACHE;
+#endif
+	if (!r->timer || !r->probe_timer ||
+		ares_init_options(&r->channel, &options, given) != ARES_SUCCESS) {
 		resolver_free(r);
 		return -ENOMEM;
 	}
@@ -353,6 +530,8 @@ void resolver_free(struct resolver *r)
 		ares_destroy(r->channel);
 	if (r->timer)
 		event_free(r->timer);
+	if (r->probe_timer)
+		event_free(r->probe_timer);
 	tdestroy(r->names, free);
 	ares_library_cleanup();
 	free(r);

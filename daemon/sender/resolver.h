@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "../delivery.h"
 
@@ -19,8 +20,8 @@ struct resolver;
 enum resolver_result {
 	RESOLVED,
 	NAME_UNKNOWN, /* there is no such name, or it has no address */
-	NAME_FAILED, /* its DNS servers fail or do not answer */
-	RESOLVER_DOWN /* our own resolver does not answer: no fault of the name's owner */
+	NAME_FAILED, /* no answer about it, or only an error, while our servers answer */
+	RESOLVER_DOWN /* our own servers do not answer: no fault of the name's owner */
 };
 
 /* An answer; the addresses' ports are 0. text says more where there is more to say. */
@@ -44,3 +45,8 @@ void resolver_free(struct resolver *resolver);
 /* May call done at once. The answer lives until done returns. */
 void resolver_ask(struct resolver *resolver, const char *host, struct resolver_query *query);
 void resolver_cancel(struct resolver_query *query); /* fine for one that does not wait */
+
+/* Whether a DNS server has answered since then, and lately, be it about other names: for whom the
+ * question takes too long. That servers are asked often enough for this is the resolver's care
+ * while a question waits. */
+bool resolver_answers(const struct resolver *resolver, int64_t since_us);

@@ -120,7 +120,7 @@ def test_an_authority_file_that_is_missing_costs_no_attempt(hookd, receive):
     receiver = receive()
     hookd.admin.add_endpoint("e", receiver.url, ca="missing.pem")
     event = hookd.submit.submit("t", 1)["id"]
-    wait_until(lambda: "its CA file cannot be read" in hookd.log())
+    wait_until(lambda: "its CA file missing.pem cannot be read" in hookd.log())
     delivery = hookd.manage.delivery(event, "e")
     assert delivery["state"] == "pending" and delivery["attempts"] == 0 and delivery["history"] == []
 
@@ -128,8 +128,14 @@ def test_an_authority_file_that_is_missing_costs_no_attempt(hookd, receive):
 # ---- Names ------------------------------------------------------------------------------------
 
 
+SERVFAIL, NXDOMAIN, REFUSED, SILENCE = 2, 3, 5, None
+
+
 class Names:
-    """A DNS server: answers maps a name to a list of addresses, to an rcode, or to None for silence."""
+    """A DNS server: answers maps a name to a list of addresses, to an rcode, or to None for silence.
+
+    "" is the root, and "*" what is answered whatever the question is.
+    """
 
     def __init__(self):
         self.answers, self.asked = {}, []
@@ -150,7 +156,7 @@ class Names:
                 at += data[at] + 1
             name, kind = ".".join(labels).lower(), struct.unpack(">H", data[at + 1:at + 3])[0]
             self.asked.append((name, kind))
-            answer = self.answers.get(name, 3)
+            answer = self.answers.get("*", self.answers.get(name, NXDOMAIN))
             if callable(answer):
                 answer = answer()
             if answer is None:
@@ -194,7 +200,7 @@ def test_a_name_without_address_is_a_dns_failure(resolving, names):
 
 
 def test_a_failing_server_is_a_dns_failure(resolving, names):
-    names.answers["broken.example.com"] = 2
+    names.answers["broken.example.com"] = SERVFAIL
     attempt = last_attempt(resolving, "broken", "http://broken.example.com:8080/")
     assert attempt["result"] == "dns" and "broken.example.com" in attempt["message"]
 
@@ -219,35 +225,157 @@ def test_authorities_that_cannot_be_read_cost_no_attempt_and_are_a_problem_of_ho
 
 def test_the_search_list_is_not_used(resolving, names):
     last_attempt(resolving, "x", "http://x.example.com:8080/")
-    assert {name for name, _ in names.asked} == {"x.example.com"}
+    assert {name for name, _ in names.asked} - {""} == {"x.example.com"}
 
 
-def test_silence_of_our_own_server_costs_no_attempt_and_is_a_problem_of_hookd(resolving, names, receive):
+# Whose fault it is that a name does not resolve: the servers', or its own?
+
+
+def problems(hookd):
+    return [problem["code"] for problem in hookd.manage.get("/v1/status").json["problems"]]
+
+
+def add_named(hookd, name, port, **members):
+    """An endpoint that gets one attempt, at NAME.example.com, and an event for it; returns its id."""
+    hookd.admin.add_endpoint(name, f"http://{name}.example.com:{port}/", types=[name], retry_schedule_s=[], **members)
+    return hookd.submit.submit(name, 1)["id"]
+
+
+def assert_costs_nothing(hookd, event, name, seconds):
+    """The delivery waits, and hookd says that it has no DNS."""
+    wait_until(lambda: problems(hookd) == ["no_dns"], seconds)
+    time.sleep(1)
+    delivery = hookd.manage.delivery(event, name)
+    assert delivery["state"] == "pending" and delivery["attempts"] == 0 and delivery["history"] == []
+
+
+def assert_is_the_names_fault(hookd, event, name, seconds):
+    delivery = hookd.manage.wait_for(event, name, "dead", seconds)
+    assert delivery["attempts"] == 1 and delivery["last_attempt"]["result"] == "dns"
+    assert f"{name}.example.com" in delivery["last_attempt"]["message"]
+    assert "no DNS server answers" not in hookd.log()
+
+
+def resolve_good(hookd, names, receiver):
+    """A name that resolves, and is known from then on."""
+    names.answers["good.example.com"] = ["127.0.0.1"]
+    hookd.manage.wait_for(add_named(hookd, "good", receiver.port), "good", "delivered")
+
+
+def is_remembered(hookd, name):
+    """Whether the endpoint's next delivery needs no DNS server."""
+    event = hookd.submit.submit(name, 1)["id"]
+    return hookd.manage.wait_for(event, name, "delivered")["attempts"] == 1
+
+
+@pytest.mark.parametrize("members", [{"timeout_s": 1}, {"timeout_s": 5}, {}])
+def test_silence_of_our_own_server_costs_no_attempt_and_is_a_problem_of_hookd(resolving, names, receive, members):
     receiver = receive()
-    names.answers["hooks.example.com"] = None
-    resolving.admin.add_endpoint("e", f"http://hooks.example.com:{receiver.port}/")
-    event = resolving.submit.submit("t", 1)["id"]
-    status = wait_until(lambda: (lambda s: s if s["problems"] else None)(resolving.manage.get("/v1/status").json), 30)
-    assert [p["code"] for p in status["problems"]] == ["no_dns"]
-    assert resolving.manage.delivery(event, "e")["attempts"] == 0
-    names.answers["hooks.example.com"] = ["127.0.0.1"]
-    assert resolving.manage.wait_for(event, "e", "delivered", 30)["attempts"] == 1
-    assert resolving.manage.get("/v1/status").json["problems"] == []
+    names.answers["*"] = SILENCE
+    event = add_named(resolving, "hooks", receiver.port, **members)
+    assert_costs_nothing(resolving, event, "hooks", 20)
+    names.answers = {"hooks.example.com": ["127.0.0.1"]}
+    assert resolving.manage.wait_for(event, "hooks", "delivered", 30)["attempts"] == 1
+    assert problems(resolving) == []
+
+
+@pytest.mark.parametrize("members", [{"timeout_s": 3}, {}])
+def test_silence_of_all_our_servers_costs_no_attempt(make_hookd, names, members):
+    other = Names()
+    names.answers["*"] = other.answers["*"] = SILENCE
+    hookd = make_hookd({"network": {"dns_servers": f"{names.server} {other.server}"}})
+    assert_costs_nothing(hookd, add_named(hookd, "hooks", 8080, **members), "hooks", 20)
+
+
+@pytest.mark.parametrize("trouble", [SILENCE, REFUSED])
+def test_servers_that_have_just_failed_cost_no_attempt(resolving, names, receive, trouble):
+    receiver = receive()
+    resolve_good(resolving, names, receiver)
+    names.answers["*"] = trouble
+    event = add_named(resolving, "next", receiver.port)
+    assert_costs_nothing(resolving, event, "next", 20)
+    names.answers = {"next.example.com": ["127.0.0.1"]}
+    assert resolving.manage.wait_for(event, "next", "delivered", 30)["attempts"] == 1
+
+
+def test_a_dns_server_that_does_not_run_costs_no_attempt(make_hookd):
+    hookd = make_hookd({"network": {"dns_servers": f"127.0.0.1:{closed_port()}"}})
+    assert_costs_nothing(hookd, add_named(hookd, "hooks", 8080), "hooks", 5)
+
+
+def test_names_of_etc_hosts_are_no_sign_that_dns_works(resolving, names, receive):
+    receiver = receive()
+    names.answers["*"] = SILENCE
+    resolving.admin.add_endpoint("hosts", f"http://localhost:{receiver.port}/", types=["hosts"])
+    event = add_named(resolving, "hooks", receiver.port, timeout_s=9)
+    for i in range(24):
+        other = resolving.submit.submit("hosts", i)["id"]
+        resolving.manage.wait_for(other, "hosts", "delivered")
+        time.sleep(0.5)
+    assert resolving.manage.delivery(event, "hooks")["attempts"] == 0
+
+
+def test_what_a_forwarder_without_servers_remembers_is_no_sign_that_dns_works(resolving, names, receive):
+    receiver = receive()
+    resolve_good(resolving, names, receiver)
+    wait_until(lambda: ("", 2) in names.asked)  # the root, which this forwarder could still reach
+    names.answers = {"good.example.com": ["127.0.0.1"], "": SILENCE, "hooks.example.com": SILENCE}
+    assert_costs_nothing(resolving, add_named(resolving, "hooks", receiver.port), "hooks", 20)
 
 
 def test_a_silent_name_beside_others_that_resolve_is_that_names_fault(resolving, names, receive):
     receiver = receive()
-    names.answers.update({"good.example.com": ["127.0.0.1"], "silent.example.com": None})
-    resolving.admin.add_endpoint("silent", f"http://silent.example.com:{receiver.port}/", types=["silent"],
-                                 retry_schedule_s=[], timeout_s=20)
-    resolving.admin.add_endpoint("good", f"http://good.example.com:{receiver.port}/", types=["good"])
-    event = resolving.submit.submit("silent", 1)["id"]
+    resolve_good(resolving, names, receiver)
+    names.answers["silent.example.com"] = SILENCE
+    event = add_named(resolving, "silent", receiver.port)
     for i in range(10):
         other = resolving.submit.submit("good", i)["id"]
         assert resolving.manage.wait_for(other, "good", "delivered", 3)
         time.sleep(0.3)
-    delivery = resolving.manage.wait_for(event, "silent", "dead", 30)
-    assert delivery["last_attempt"]["result"] == "dns"
+    assert_is_the_names_fault(resolving, event, "silent", 20)
+
+
+@pytest.mark.parametrize("members", [{"timeout_s": 1}, {"timeout_s": 5}, {}])
+def test_a_silent_name_is_its_own_fault_though_no_other_is_asked_for(resolving, names, members):
+    names.answers["silent.example.com"] = SILENCE
+    event = add_named(resolving, "silent", 8080, **members)
+    assert_is_the_names_fault(resolving, event, "silent", 20)
+
+
+def test_a_refused_name_is_its_own_fault(resolving, names):
+    names.answers["refused.example.com"] = REFUSED
+    event = add_named(resolving, "refused", 8080)
+    assert_is_the_names_fault(resolving, event, "refused", 5)
+
+
+@pytest.mark.parametrize("rest", [SILENCE, REFUSED])
+def test_a_server_that_knows_some_names_only_is_no_reason_to_try_others_for_ever(resolving, names, receive, rest):
+    receiver = receive()
+    names.answers.update({"": rest, "odd.example.com": rest})
+    resolve_good(resolving, names, receiver)
+    event = add_named(resolving, "odd", receiver.port)
+    assert_is_the_names_fault(resolving, event, "odd", 20)
+    assert is_remembered(resolving, "good")
+
+
+def test_many_attempts_for_a_silent_name_ask_once_and_end_together(resolving, names):
+    names.answers["silent.example.com"] = SILENCE
+    add_named(resolving, "silent", 8080, timeout_s=2, max_in_flight=50)
+    events = [resolving.submit.submit("silent", i)["id"] for i in range(50)]
+    for event in events:
+        assert_is_the_names_fault(resolving, event, "silent", 20)
+    assert len([q for q in names.asked if q == ("silent.example.com", 1)]) <= 12
+
+
+@pytest.mark.parametrize("answer, state", [(["127.0.0.1"], "delivered"), (SILENCE, "dead")])
+def test_one_server_of_two_is_enough(make_hookd, names, receive, answer, state):
+    receiver, other = receive(), Names()
+    names.answers["*"] = SILENCE
+    other.answers["hooks.example.com"] = answer
+    hookd = make_hookd({"network": {"dns_servers": f"{names.server} {other.server}"}})
+    event = add_named(hookd, "hooks", receiver.port, timeout_s=3)
+    delivery = hookd.manage.wait_for(event, "hooks", state, 20)
+    assert delivery["attempts"] == 1 and problems(hookd) == []
 
 
 def test_when_an_address_does_not_answer_the_next_is_tried(resolving, names, receive):
