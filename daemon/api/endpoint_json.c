@@ -50,9 +50,11 @@ static int apply_types(const struct member *member, const json_t *json, struct a
 	for (size_t i = 0; i < n; i++) {
 		const json_t *type = json_array_get(json, i);
 
-		if (!json_is_string(type) ||
-			!pattern_is_valid(json_string_value(type), json_string_length(type)))
+		if (!json_is_string(type))
 			return invalid(a->problem, member->name, expected);
+		if (!pattern_is_valid(json_string_value(type), json_string_length(type)))
+			return problem_set(a->problem, PROBLEM_INVALID, member->name,
+				"expected %s, not \"%.128s\"", expected, json_string_value(type));
 		a->room->types[i] = json_string_value(type);
 	}
 	a->draft->types = a->room->types;

@@ -533,7 +533,7 @@ static int pause_copy(const char *path, struct problem *problem)
 		copy.meta.sending =
 			(struct sending){.paused = true, .since_ms = copy.meta.queue_ms};
 		snprintf(copy.meta.sending.reason, sizeof(copy.meta.sending.reason),
-			"this is a restored backup: look first, then hookctl resume --all");
+			"this is a restored backup: look first");
 		lmdb_put_meta(&copy, &t);
 		if (t.error) {
 			lmdb_abort(&t);
