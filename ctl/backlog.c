@@ -9,6 +9,7 @@
 #include "options.h"
 #include "pages.h"
 #include "say.h"
+#include "status.h"
 #include "table.h"
 #include "words.h"
 
@@ -29,6 +30,7 @@ struct row {
 };
 
 struct backlog {
+	bool sending_paused;
 	struct row all;
 	struct row *rows;
 	size_t n, size;
@@ -48,7 +50,8 @@ static struct row *find_row(struct backlog *b, const json_t *item)
 		b->rows = must_realloc(b->rows, b->size * sizeof(*b->rows));
 	}
 	row = &b->rows[b->n++];
-	*row = (struct row){.paused = field_is(item, "state", "paused"), .next_ms = INT64_MAX};
+	*row = (struct row){.paused = b->sending_paused || field_is(item, "state", "paused"),
+		.next_ms = INT64_MAX};
 	memcpy(row->address, address, sizeof(address));
 	return row;
 }
@@ -136,6 +139,16 @@ static int fetch(struct ctl *ctl, const char *target, struct backlog *b)
 	return r;
 }
 
+static int find_out_about_sending(struct ctl *ctl, struct backlog *b)
+{
+	json_t *sending = NULL;
+	int r = get_sending(ctl, &sending);
+
+	b->sending_paused = field_is(sending, "state", "paused");
+	json_decref(sending);
+	return r;
+}
+
 static int run_backlog(struct ctl *ctl, char **arguments)
 {
 	const char *tenant = NULL;
@@ -151,10 +164,14 @@ static int run_backlog(struct ctl *ctl, char **arguments)
 	buffer_append_text(&target, "/v1/backlog");
 	if (tenant)
 		buffer_append_query(&target, "tenant", tenant);
+	if (r == 0 && !ctl->json)
+		r = find_out_about_sending(ctl, &b);
 	if (r == 0)
 		r = fetch(ctl, target.at, &b);
 	if (r == 0 && !ctl->json)
 		print_backlog(ctl, &b);
+	if (r == 0 && b.sending_paused)
+		note("all sending is paused (hookctl resume --all)");
 	free(b.rows);
 	buffer_free(&target);
 	texts_free(&operands);

@@ -11,8 +11,10 @@
 static int run_backup(struct ctl *ctl, char **arguments)
 {
 	static const struct option_rule rules[] = {{0}};
-	struct call call = {
-		.method = "POST", .target = "/v1/backup", .timeout_s = BACKUP_TIMEOUT_S};
+	struct call call = {.method = "POST",
+		.target = "/v1/backup",
+		.timeout_s = BACKUP_TIMEOUT_S,
+		.wants = "file bytes"};
 	struct texts operands = {0};
 	struct answer answer = {0};
 	char size[WORDS_SIZE];

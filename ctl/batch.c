@@ -1,7 +1,8 @@
 /*
  * A file of envelopes goes to hookd in requests of up to 1000 lines. hookd stores all of a request
  * or nothing of it, so every complaint here names the lines that it is about, as they are numbered
- * in the file. A request that was wrong does not stop the others; trouble of hookd's own does.
+ * in the file. A request that was wrong does not stop the others; trouble of hookd's own does. One
+ * that is more than hookd takes at once is sent in halves.
  */
 #include "batch.h"
 
@@ -22,18 +23,48 @@
 #define LINE_MAX_BYTES ((size_t)64 << 20) /* hookd takes less, but says itself how much */
 #define BUSY_TRIES 30 /* a second apart */
 
+struct line {
+	size_t number; /* in the file */
+	size_t start; /* in the body */
+	bool has_key;
+};
+
 /* The request that is being put together. */
 struct batch {
 	struct ctl *ctl;
 	struct buffer body;
-	size_t numbers[LINES_A_REQUEST]; /* of its lines in the file */
+	struct line lines[LINES_A_REQUEST];
 	size_t n;
-	bool all_have_keys;
+	size_t bytes_max; /* of a request, as far as it is known */
 
 	/* Over all requests. */
 	size_t n_requests, n_stored, n_known, n_unmatched;
 	bool failed; /* some request */
 };
+
+/* A request: lines that follow each other. */
+struct part {
+	struct batch *batch;
+	const struct line *lines;
+	size_t n;
+	struct buffer body; /* within the batch's */
+	bool all_have_keys;
+};
+
+static struct part take_part(struct batch *b, size_t first, size_t n)
+{
+	size_t start = b->lines[first].start;
+	size_t end = first + n < b->n ? b->lines[first + n].start : b->body.len;
+	struct part part = {.batch = b,
+		.lines = b->lines + first,
+		.n = n,
+		.body = {.at = b->body.at + start, .len = end - start},
+		.all_have_keys = true};
+
+	for (size_t i = 0; i < n; i++)
+		part.all_have_keys &= part.lines[i].has_key;
+	return part;
+}
 
 /* Such a line may be submitted again. */
 static bool has_key(const char *line, size_t len)
@@ -56,12 +87,14 @@ static bool has_key(const char *line, size_t len)
 }
 
 /* "line 12", "lines 1 to 1000" */
-static const char *words_lines(const struct batch *b, char text[static 64])
+static const char *words_lines(const struct part *part, char text[static 64])
 {
-	if (b->n == 1)
-		snprintf(text, 64, "line %zu", b->numbers[0]);
+	size_t first = part->lines[0].number, last = part->lines[part->n - 1].number;
+
+	if (part->n == 1)
+		snprintf(text, 64, "line %zu", first);
 	else
-		snprintf(text, 64, "lines %zu to %zu", b->numbers[0], b->numbers[b->n - 1]);
+		snprintf(text, 64, "lines %zu to %zu", first, last);
 	return text;
 }
 
@@ -84,13 +117,13 @@ static void take_receipts(struct batch *b, const json_t *items)
 }
 
 /* hookd counts the request's lines; people count the file's. */
-static void renumber(const struct batch *b, const struct answer *answer)
+static void renumber(const struct part *part, const struct answer *answer)
 {
 	long long line = field_number(answer->json, "line");
 
-	if (line >= 1 && line <= (long long)b->n)
-		json_object_set_new(
-			answer->json, "line", json_integer((json_int_t)b->numbers[line - 1]));
+	if (line >= 1 && line <= (long long)part->n)
+		json_object_set_new(answer->json, "line",
+			json_integer((json_int_t)part->lines[line - 1].number));
 }
 
 static bool is_own_fault(const char *code)
@@ -100,23 +133,25 @@ static bool is_own_fault(const char *code)
 }
 
 /* The request was refused, or its fate is unknown. Returns 0: go on; or an exit status. */
-static int explain(struct batch *b, const struct answer *answer)
+static int explain(const struct part *part, const struct answer *answer)
 {
 	char lines[64];
 
-	b->failed = true;
-	renumber(b, answer);
-	fail_with_answer(b->ctl, answer);
+	part->batch->failed = true;
+	renumber(part, answer);
+	fail_with_answer(part->batch->ctl, answer);
+	words_lines(part, lines);
 	if (is_own_fault(answer->code)) {
-		note("%s: not stored", words_lines(b, lines));
+		note("%s: not stored", lines);
 		return 0;
 	}
 	if (strcmp(answer->code, "unknown") == 0)
-		note("%s: perhaps stored%s; nothing behind was submitted", words_lines(b, lines),
-			b->all_have_keys ? ""
-					 : " (without keys in all of them it was not tried again)");
+		note("%s: perhaps stored%s; nothing behind was submitted", lines,
+			part->all_have_keys
+				? ""
+				: " (without keys in all of them it was not tried again)");
 	else
-		note("%s: not stored; nothing behind was submitted", words_lines(b, lines));
+		note("%s: not stored; nothing behind was submitted", lines);
 	return EXIT_FAILED;
 }
 
@@ -126,49 +161,69 @@ static bool is_busy(const struct answer *answer)
 		(strcmp(answer->code, "busy") == 0 || strcmp(answer->code, "too_many") == 0);
 }
 
-/* One request, made again where that is safe. */
-static int call(struct batch *b, struct answer *answer)
+/* Not a payload, which is a field of one line, but all together: bytes, or deliveries to make. */
+static bool is_too_much(const struct part *part, const struct answer *answer)
+{
+	return answer->code && strcmp(answer->code, "too_large") == 0 && part->n > 1 &&
+		!field_text(answer->json, "field")[0];
+}
+
+/* One request; it waits while hookd is busy. */
+static int call(const struct part *part, struct answer *answer)
 {
 	struct call call = {.method = "POST",
 		.target = "/v1/events",
-		.bytes = &b->body,
+		.bytes = &part->body,
 		.content_type = "application/x-ndjson",
+		.is_keyed = part->all_have_keys,
+		.wants = "items",
+		.n_items = part->n,
 		.tolerated =
 			"malformed invalid too_large key_reused busy too_many stopping full unknown"};
-	int r = call_hookd(b->ctl, &call, answer);
+	struct ctl *ctl = part->batch->ctl;
+	int r = call_hookd(ctl, &call, answer);
 
-	if (r == 0 && answer->code && strcmp(answer->code, "unknown") == 0 && b->all_have_keys) {
-		answer_clear(answer);
-		r = call_hookd(b->ctl, &call, answer);
-	}
 	for (int i = 0; r == 0 && is_busy(answer) && i < BUSY_TRIES; i++) {
 		answer_clear(answer);
 		sleep(1);
-		r = call_hookd(b->ctl, &call, answer);
+		r = call_hookd(ctl, &call, answer);
+	}
+	return r;
+}
+
+static int send_lines(struct batch *b, size_t first, size_t n)
+{
+	struct part part = take_part(b, first, n);
+	bool too_much = false;
+	struct answer answer;
+	char lines[64];
+	int r = call(&part, &answer);
+
+	b->n_requests++;
+	if (r)
+		note("%s and all behind: not submitted", words_lines(&part, lines));
+	else if (is_too_much(&part, &answer))
+		too_much = true;
+	else if (answer.code)
+		r = explain(&part, &answer);
+	else
+		take_receipts(b, field(answer.json, "items"));
+	answer_clear(&answer);
+	if (too_much) {
+		b->bytes_max = part.body.len / 2; /* of those that follow */
+		r = send_lines(b, first, n / 2);
+		if (r == 0)
+			r = send_lines(b, first + n / 2, n - n / 2);
 	}
 	return r;
 }
 
 static int flush(struct batch *b)
 {
-	struct answer answer;
-	char lines[64];
-	int r;
+	int r = b->n ? send_lines(b, 0, b->n) : 0;
 
-	if (b->n == 0)
-		return 0;
-	b->n_requests++;
-	r = call(b, &answer);
-	if (r)
-		note("%s and all behind: not submitted", words_lines(b, lines));
-	else if (answer.code)
-		r = explain(b, &answer);
-	else
-		take_receipts(b, field(answer.json, "items"));
-	answer_clear(&answer);
 	b->body.len = 0;
 	b->n = 0;
-	b->all_have_keys = true;
 	return r;
 }
 
@@ -176,14 +231,14 @@ static int add_line(struct batch *b, const char *line, size_t len, size_t number
 {
 	int r = 0;
 
-	if (b->n == LINES_A_REQUEST || (b->n && b->body.len + len + 1 > BYTES_A_REQUEST))
+	if (b->n == LINES_A_REQUEST || (b->n && b->body.len + len + 1 > b->bytes_max))
 		r = flush(b);
 	if (r)
 		return r;
+	b->lines[b->n++] = (struct line){
+		.number = number, .start = b->body.len, .has_key = has_key(line, len)};
 	buffer_append(&b->body, line, len);
 	buffer_append_text(&b->body, "\n");
-	b->all_have_keys &= has_key(line, len);
-	b->numbers[b->n++] = number;
 	return 0;
 }
 
@@ -236,7 +291,7 @@ int submit_batch(struct ctl *ctl, const char *path)
 	b = must_malloc(sizeof(*b));
 	memset(b, 0, sizeof(*b));
 	b->ctl = ctl;
-	b->all_have_keys = true;
+	b->bytes_max = BYTES_A_REQUEST;
 	r = submit_lines(b, file, from_input ? "standard input" : path);
 	last = r == 0 || b->n ? flush(b) : 0;
 	r = r ? r : last;

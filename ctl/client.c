@@ -8,6 +8,7 @@
 #include "../lib/http.h"
 #include "../lib/text.h"
 #include "fields.h"
+#include "options.h"
 #include "say.h"
 
 #define TIMEOUT_S 60
@@ -19,14 +20,18 @@ static const char *const socket_names[N_SOCKETS] = {
 
 /* ---- Choosing the socket ---- */
 
+static enum hookd_socket needed(const struct ctl *ctl)
+{
+	return ctl->needs > ctl->command->needs ? ctl->needs : ctl->command->needs;
+}
+
 /* The sockets that would do, in the order in which they are tried. Returns how many. */
 static unsigned list_candidates(const struct ctl *ctl, enum hookd_socket list[N_SOCKETS])
 {
-	unsigned n = N_SOCKETS - ctl->command->needs;
+	unsigned n = N_SOCKETS - needed(ctl);
 
 	for (unsigned i = 0; i < n; i++) {
-		unsigned socket =
-			ctl->command->needs == SOCKET_SUBMIT ? i : (unsigned)SOCKET_ADMIN - i;
+		unsigned socket = needed(ctl) == SOCKET_SUBMIT ? i : (unsigned)SOCKET_ADMIN - i;
 
 		list[i] = (enum hookd_socket)socket;
 	}
@@ -48,14 +53,14 @@ static void explain_forbidden(const struct ctl *ctl, const char *path, enum hook
 {
 	char enough[64] = "";
 
-	if (socket > ctl->command->needs)
+	if (socket > needed(ctl))
 		snprintf(enough, sizeof(enough), " (hookd-%s is enough for %s)",
-			socket_names[ctl->command->needs], ctl->command->name);
+			socket_names[needed(ctl)], ctl->command->name);
 	fail("%s: permission denied: be root or in group hookd-%s%s", path, socket_names[socket],
 		enough);
 }
 
-/* Says why no socket could be opened. */
+/* Says why the socket could not be opened. */
 static int explain_unreachable(const struct ctl *ctl, enum hookd_socket socket, int r)
 {
 	char path[PATH_SIZE];
@@ -101,6 +106,7 @@ static int exchange_at(struct ctl *ctl, enum hookd_socket socket,
 	r = http_client_new(&ctl->http, path);
 	if (r < 0)
 		return r;
+	ctl->socket = socket;
 	r = http_exchange(ctl->http, request, timeout_s * 1000, answer);
 	if (is_closed_door(r))
 		disconnect(ctl);
@@ -139,10 +145,7 @@ static int exchange(struct ctl *ctl, const struct http_request *request, unsigne
 	if (!ctl->http)
 		return exchange_first(ctl, request, timeout_s, answer);
 	r = http_exchange(ctl->http, request, timeout_s * 1000, answer);
-	if (r >= 0)
-		return r;
-	fail("%s: %s: systemctl status hookd", http_client_path(ctl->http), strerror(-r));
-	return -EXIT_UNREACHABLE;
+	return r < 0 ? -explain_unreachable(ctl, ctl->socket, r) : r;
 }
 
 void disconnect(struct ctl *ctl)
@@ -153,44 +156,69 @@ void disconnect(struct ctl *ctl)
 
 /* ---- Problems ---- */
 
-/* The members that problems name, as their options are called here. */
+/* The members that problems name, as what is typed here is called. The first row that fits counts.
+ */
 static const struct {
+	const char *command; /* NULL: any */
 	const char *field, *option;
 } options[] = {
-	{"allow_http", "--allow-http"},
-	{"allow_private", "--allow-private"},
-	{"burst", "--burst"},
-	{"ca", "--ca"},
-	{"deliver_at", "--at"},
-	{"description", "--description"},
-	{"error", "--error"},
-	{"headers", "--header"},
-	{"http_status", "--http-status"},
-	{"idempotency_key", "--key"},
-	{"Content-Type", "--content-type"},
-	{"max_age_s", "--max-age"},
-	{"max_in_flight", "--in-flight"},
-	{"overlap_s", "--overlap"},
-	{"rate_per_s", "--rate"},
-	{"reason", "--reason"},
-	{"retry_schedule_s", "--retry"},
-	{"state", "--state"},
-	{"tenant", "--tenant"},
-	{"timeout_s", "--timeout"},
-	{"types", "--types"},
+	{"endpoint add", "tenant", "TENANT"},
+	{"endpoint add", "url", "URL"},
+	{"listen", "types", "--subscribe"},
+	{"submit", "type", "TYPE"},
+	{NULL, "Content-Type", "--content-type"},
+	{NULL, "Idempotency-Key", "--key"},
+	{NULL, "allow_http", "--allow-http"},
+	{NULL, "allow_private", "--allow-private"},
+	{NULL, "burst", "--burst"},
+	{NULL, "ca", "--ca"},
+	{NULL, "deliver_at", "--at"},
+	{NULL, "description", "--description"},
+	{NULL, "endpoint", "--endpoint"},
+	{NULL, "error", "--error"},
+	{NULL, "headers", "--header"},
+	{NULL, "health", "--health"},
+	{NULL, "http_status", "--http-status"},
+	{NULL, "idempotency_key", "--key"},
+	{NULL, "max_age_s", "--max-age"},
+	{NULL, "max_in_flight", "--in-flight"},
+	{NULL, "name", "name"},
+	{NULL, "overlap_s", "--overlap"},
+	{NULL, "rate_per_s", "--rate"},
+	{NULL, "reason", "--reason"},
+	{NULL, "retry_schedule_s", "--retry"},
+	{NULL, "since", "--since"},
+	{NULL, "state", "--state"},
+	{NULL, "tenant", "--tenant"},
+	{NULL, "timeout_s", "--timeout"},
+	{NULL, "type", "--type"},
+	{NULL, "types", "--types"},
+	{NULL, "until", "--until"},
+	{NULL, "url", "--url"},
 };
 
-static const char *option_of(const char *field)
+/* NULL: nothing that was typed. */
+static const char *option_of(const struct ctl *ctl, const char *field)
 {
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
-		if (strcmp(options[i].field, field) == 0)
+		const char *command = options[i].command;
+
+		if (strcmp(options[i].field, field) == 0 &&
+			(!command || strcmp(command, ctl->command->name) == 0))
 			return options[i].option;
 	}
-	return field;
+	return NULL;
+}
+
+/* Is it about a value on the command line? */
+static bool is_misuse(const struct ctl *ctl, const struct answer *answer)
+{
+	return field_is(answer->json, "code", "invalid") && !field_number(answer->json, "line") &&
+		option_of(ctl, field_text(answer->json, "field"));
 }
 
 /* Where the API speaks of "allow_http", people here know --allow-http. */
-static void append_in_options(struct buffer *b, const char *detail)
+static void append_in_options(const struct ctl *ctl, struct buffer *b, const char *detail)
 {
 	while (*detail) {
 		size_t len = strcspn(detail, "\""), quoted = 0;
@@ -202,8 +230,8 @@ static void append_in_options(struct buffer *b, const char *detail)
 			quoted = strcspn(detail + 1, "\"");
 		if (quoted && quoted < sizeof(word) && detail[quoted + 1] == '"')
 			memcpy(word, detail + 1, quoted);
-		if (word[0] && option_of(word) != word) {
-			buffer_append_text(b, option_of(word));
+		if (word[0] && option_of(ctl, word)) {
+			buffer_append_text(b, option_of(ctl, word));
 			detail += quoted + 2;
 		} else if (*detail) {
 			buffer_append(b, detail++, 1);
@@ -215,6 +243,7 @@ int fail_with_answer(const struct ctl *ctl, const struct answer *answer)
 {
 	const char *detail = field_text(answer->json, "detail");
 	const char *field = field_text(answer->json, "field");
+	const char *option = option_of(ctl, field);
 	long long line = field_number(answer->json, "line");
 	struct buffer words = {0};
 
@@ -224,36 +253,37 @@ int fail_with_answer(const struct ctl *ctl, const struct answer *answer)
 	if (line)
 		buffer_append_format(&words, "line %lld: ", line);
 	if (field[0])
-		buffer_append_format(&words, "%s: ", line ? field : option_of(field));
+		buffer_append_format(&words, "%s: ", option && !line ? option : field);
 	if (line)
 		buffer_append_text(&words, detail);
 	else
-		append_in_options(&words, detail);
+		append_in_options(ctl, &words, detail);
 	fail("%s", words.at);
 	buffer_free(&words);
 	return EXIT_FAILED;
 }
 
-static bool is_listed(const char *words, const char *word)
+static bool is_get(const struct call *call)
 {
-	size_t len = strlen(word);
-
-	for (; words && *words; words += strcspn(words, " "), words += strspn(words, " ")) {
-		if (strcspn(words, " ") == len && strncmp(words, word, len) == 0)
-			return true;
-	}
-	return false;
+	return strcmp(call->method, "GET") == 0;
 }
 
-/* The connection broke, or no answer came in time. */
+/* No answer came, or one that is not hookd's. */
 static void make_unknown(const struct ctl *ctl, const struct call *call, struct answer *answer)
 {
-	char detail[512];
+	char what[400], detail[512];
 
-	snprintf(detail, sizeof(detail), "%s: no answer from hookd (%s)%s",
-		http_client_path(ctl->http), http_client_problem(ctl->http),
-		strcmp(call->method, "GET") == 0 ? "" : "; perhaps it was done");
+	if (answer->status)
+		snprintf(what, sizeof(what),
+			"an answer that hookctl does not understand, HTTP status %d",
+			answer->status);
+	else
+		snprintf(what, sizeof(what), "no answer from hookd (%s)",
+			http_client_problem(ctl->http));
+	snprintf(detail, sizeof(detail), "%s: %s%s", http_client_path(ctl->http), what,
+		is_get(call) ? "" : "; perhaps it was done");
 	text_clean(detail);
+	json_decref(answer->json);
 	answer->json = json_pack("{s:s, s:s}", "code", "unknown", "detail", detail);
 }
 
@@ -271,16 +301,62 @@ static void read_answer(struct http_answer *from, struct answer *answer)
 	http_answer_clear(from);
 }
 
+static bool has_value(const json_t *json)
+{
+	return json_is_integer(json) || json_is_array(json) ||
+		(json_is_string(json) && json_string_length(json) > 0);
+}
+
+static bool has_members(const json_t *object, const char *names)
+{
+	char name[32];
+
+	for (; names && *names; names += strcspn(names, " "), names += strspn(names, " ")) {
+		snprintf(name, sizeof(name), "%.*s", (int)strcspn(names, " "), names);
+		if (!has_value(field(object, name)))
+			return false;
+	}
+	return true;
+}
+
+static bool has_items(const json_t *items, size_t n)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach (items, i, item) {
+		if (!has_value(field(item, "id")))
+			return false;
+	}
+	return json_array_size(items) == n;
+}
+
+/* Does hookd say that it was done? Whoever else listens there may say 200, too. */
+static bool is_done(const struct call *call, const struct answer *answer)
+{
+	if (answer->status < 200 || answer->status > 299)
+		return false;
+	if (strcmp(call->method, "DELETE") == 0)
+		return answer->status == 204;
+	if (call->wants_bytes)
+		return true;
+	return json_is_object(answer->json) && has_members(answer->json, call->wants) &&
+		(!call->n_items || has_items(field(answer->json, "items"), call->n_items));
+}
+
 static int judge(const struct ctl *ctl, const struct call *call, struct answer *answer)
 {
-	if (answer->status >= 200 && answer->status <= 299)
+	if (is_done(call, answer))
 		return 0;
+	if (answer->status < 400 || !field_text(answer->json, "code")[0])
+		make_unknown(ctl, call, answer);
 	answer->code = field_text(answer->json, "code");
-	if (answer->code[0] && is_listed(call->tolerated, answer->code))
+	if (call->tolerated && is_listed(call->tolerated, answer->code, strlen(answer->code)))
 		return 0;
 	fail_with_answer(ctl, answer);
-	return answer->status == 0 && strcmp(call->method, "GET") == 0 ? EXIT_UNREACHABLE
-								       : EXIT_FAILED;
+	if (answer->status == 0 && is_get(call))
+		return EXIT_UNREACHABLE;
+	return is_misuse(ctl, answer) ? EXIT_USAGE : EXIT_FAILED;
 }
 
 static int perform(struct ctl *ctl, const struct call *call, const struct http_request *request,
@@ -290,13 +366,9 @@ static int perform(struct ctl *ctl, const struct call *call, const struct http_r
 	struct http_answer http_answer = {0};
 	int r = exchange(ctl, request, timeout_s, &http_answer);
 
-	if (r == HTTP_BROKEN && strcmp(call->method, "GET") == 0)
-		r = exchange(ctl, request, timeout_s, &http_answer);
 	if (r < 0)
 		return -r;
-	if (r == HTTP_BROKEN)
-		make_unknown(ctl, call, answer);
-	else
+	if (r == HTTP_DONE)
 		read_answer(&http_answer, answer);
 	return judge(ctl, call, answer);
 }
@@ -306,7 +378,8 @@ int call_hookd(struct ctl *ctl, const struct call *call, struct answer *answer)
 	struct http_request request = {.method = call->method,
 		.target = call->target,
 		.content_type = call->content_type,
-		.idempotency_key = call->idempotency_key};
+		.idempotency_key = call->idempotency_key,
+		.is_keyed = call->is_keyed};
 	char *body = NULL;
 	int r;
 
@@ -343,8 +416,6 @@ int send_json(
 	struct answer answer;
 	int r = call_hookd(ctl, &call, &answer);
 
-	if (r == 0 && json && !answer.json)
-		r = fail_with_answer(ctl, &answer);
 	if (r == 0 && json)
 		*json = json_incref(answer.json);
 	answer_clear(&answer);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "buffer.h"
@@ -16,8 +17,15 @@ struct call {
 	const json_t *json; /* the body; borrowed */
 	const struct buffer *bytes; /* or this one, of content_type */
 	const char *content_type, *idempotency_key;
+	bool is_keyed; /* every event in it has an idempotency key: sent twice is sent once */
 	unsigned timeout_s; /* 0: the usual */
 	const char *tolerated; /* problem codes, separated by spaces, that the caller deals with */
+
+	/* What an answer has to be for a success: an object of JSON unless said otherwise, and 204
+	 * for a DELETE. */
+	bool wants_bytes; /* of any kind */
+	const char *wants; /* members that it has, with a value, separated by spaces */
+	size_t n_items; /* so many "items", each with an "id" */
 };
 
 struct answer {
@@ -29,9 +37,10 @@ struct answer {
 };
 
 /*
- * One call. A broken connection counts as the problem "unknown": perhaps it was carried out; a GET
- * is then repeated once. Returns 0 after success or a tolerated problem, else an exit status.
- * answer is to be cleared in any case.
+ * One call. A connection that broke (lib/http.h says what is sent twice), an answer that did not
+ * come in time and one that is not hookd's count as the problem "unknown": perhaps it was carried
+ * out. Returns 0 after success or a tolerated problem, else an exit status. answer is to be cleared
+ * in any case.
  */
 int call_hookd(struct ctl *ctl, const struct call *call, struct answer *answer);
 void answer_clear(struct answer *answer);

@@ -36,10 +36,14 @@ struct command {
 };
 
 struct ctl {
+	char **arguments; /* as they were given, without the program's name */
 	const struct command *command;
 	const char *sockets; /* the directory */
 	bool json, utc;
 	bool is_terminal, has_colour; /* standard output */
+	unsigned width; /* of the terminal; 0: unknown, or none */
 	int64_t now_ms; /* when the command began: all ages in its output refer to it */
+	enum hookd_socket needs; /* if its options ask for more than the command */
 	struct http_client *http; /* NULL before the first call */
+	enum hookd_socket socket; /* which one http leads to */
 };

@@ -12,57 +12,57 @@ enum colour state_colour(const json_t *d)
 	return field_is(d, "state", "held") ? YELLOW : PLAIN;
 }
 
+/* A reason of the API's: in the column NEXT, and in a sentence. */
+struct reason {
+	const char *name, *next, *sentence;
+};
+
 /* Why a pending delivery is not going, but for its time. */
-static const struct {
-	const char *waiting_for, *next, *sentence;
-} reasons[] = {
+static const struct reason waits[] = {
 	{"rate", "rate", "waits for its endpoint's rate limit"},
 	{"turn", "its turn", "waits for its turn"},
 	{"resume", "paused", "paused"},
 	{"answer", "under way", "an attempt is under way"},
+	{0},
 };
 
-static int find_reason(const json_t *d)
-{
-	const char *waiting_for = field_text(d, "waiting_for");
+static const struct reason deaths[] = {
+	{"exhausted", "no try left", "every try failed"},
+	{"too_old", "too old", "too old to be sent"},
+	{"cancelled", "cancelled", "cancelled"},
+	{"endpoint_removed", "endpoint removed", "its endpoint was removed"},
+	{"damaged", "event damaged", "the event is damaged on disk"},
+	{0},
+};
 
-	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
-		if (strcmp(reasons[i].waiting_for, waiting_for) == 0)
-			return (int)i;
-	}
-	return -1;
+/* The reason of that name; one without words if there is none. */
+static const struct reason *find_reason(const struct reason *reason, const char *name)
+{
+	while (reason->name && strcmp(reason->name, name) != 0)
+		reason++;
+	return reason;
+}
+
+static const struct reason *find_wait(const json_t *d)
+{
+	return find_reason(waits, field_text(d, "waiting_for"));
+}
+
+static const struct reason *find_death(const json_t *d)
+{
+	return find_reason(deaths, field_text(d, "dead_reason"));
 }
 
 void words_next(const struct ctl *ctl, const json_t *d, char text[static WORDS_SIZE])
 {
+	bool dead = field_is(d, "state", "dead");
+	const struct reason *reason = dead ? find_death(d) : find_wait(d);
 	int64_t next_ms = field_time(d, "next_attempt_at");
-	int reason = find_reason(d);
 
 	if (next_ms)
 		words_until(ctl, next_ms, text);
 	else
-		snprintf(text, WORDS_SIZE, "%s", reason >= 0 ? reasons[reason].next : "-");
-}
-
-static const struct {
-	const char *reason, *sentence;
-} deaths[] = {
-	{"exhausted", "every try failed"},
-	{"too_old", "too old to be tried again"},
-	{"cancelled", "cancelled"},
-	{"endpoint_removed", "its endpoint was removed"},
-	{"damaged", "the event is damaged on disk"},
-};
-
-static const char *death_of(const json_t *d)
-{
-	const char *reason = field_text(d, "dead_reason");
-
-	for (size_t i = 0; i < sizeof(deaths) / sizeof(deaths[0]); i++) {
-		if (strcmp(deaths[i].reason, reason) == 0)
-			return deaths[i].sentence;
-	}
-	return reason;
+		snprintf(text, WORDS_SIZE, "%s", reason->name ? reason->next : "-");
 }
 
 static void words_pending(const struct ctl *ctl, const json_t *d, int64_t base_ms,
@@ -70,7 +70,7 @@ static void words_pending(const struct ctl *ctl, const json_t *d, int64_t base_m
 {
 	int64_t next_ms = field_time(d, "next_attempt_at");
 	char clock[WORDS_SIZE], until[WORDS_SIZE];
-	int reason = find_reason(d);
+	const struct reason *wait = find_wait(d);
 
 	if (next_ms) {
 		words_clock(ctl, next_ms, base_ms, clock);
@@ -78,7 +78,7 @@ static void words_pending(const struct ctl *ctl, const json_t *d, int64_t base_m
 		snprintf(text, WORDS_STANDING_SIZE, "next at %s (%s)", clock, until);
 	} else {
 		snprintf(text, WORDS_STANDING_SIZE, "%s",
-			reason >= 0 ? reasons[reason].sentence : "next at once");
+			wait->name ? wait->sentence : "next at once");
 	}
 }
 
@@ -86,6 +86,7 @@ void words_standing(const struct ctl *ctl, const json_t *d, int64_t base_ms,
 	char text[static WORDS_STANDING_SIZE])
 {
 	const char *state = field_text(d, "state");
+	const struct reason *death = find_death(d);
 	char since[WORDS_SIZE], tries[WORDS_SIZE], rest[WORDS_STANDING_SIZE];
 
 	words_clock(ctl, field_time(d, "since"), base_ms, since);
@@ -95,7 +96,7 @@ void words_standing(const struct ctl *ctl, const json_t *d, int64_t base_ms,
 		snprintf(text, WORDS_STANDING_SIZE, "delivered at %s", since);
 	} else if (strcmp(state, "dead") == 0) {
 		snprintf(text, WORDS_STANDING_SIZE, "dead since %s, %s: %s", since, tries,
-			death_of(d));
+			death->name ? death->sentence : field_text(d, "dead_reason"));
 	} else if (strcmp(state, "held") == 0) {
 		snprintf(text, WORDS_STANDING_SIZE, "held since %s, %s", since, tries);
 	} else {

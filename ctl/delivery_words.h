@@ -8,7 +8,8 @@
 
 enum colour state_colour(const json_t *delivery);
 
-/* When it goes next: "in 1h 28m", "paused", "under way"; "-" when it does not. */
+/* When it goes next: "in 1h 28m", "paused", "under way"; of a dead one why it does not:
+ * "cancelled"; else "-". */
 void words_next(const struct ctl *ctl, const json_t *delivery, char text[static WORDS_SIZE]);
 
 /* "pending, 6 of 12 tries, next at 04:41:02 (in 1h 28m)". base_ms: the day that needs no date. */

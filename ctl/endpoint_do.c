@@ -17,19 +17,9 @@
 
 #define TEST_TIMEOUT_S 180 /* an attempt may last a minute, and wait for a sender before */
 #define LABEL 10
+#define OVERLAP_MAX_S (30 * 86400) /* hookd's own limit */
 
 /* ---- test ---- */
-
-static int get_endpoint(struct ctl *ctl, const struct endpoint_name *endpoint, json_t **answer)
-{
-	struct buffer target = {0};
-	int r;
-
-	endpoint_target(endpoint, NULL, &target);
-	r = get_json(ctl, target.at, answer);
-	buffer_free(&target);
-	return r;
-}
 
 static bool is_ok(const json_t *attempt)
 {
@@ -55,15 +45,19 @@ static void print_attempt(const struct ctl *ctl, const json_t *endpoint, const j
 	char name[WORDS_ADDRESS_SIZE];
 
 	words_address(endpoint, "name", name);
-	print_line("%-*s%s  %s", LABEL, "endpoint", name, field_text(endpoint, "url"));
+	print_label(LABEL, "endpoint");
+	print_line("%s  %s", name, field_text(endpoint, "url"));
+	print_label(LABEL, "address");
 	if (address[0])
-		print_line("%-*s%s, %s", LABEL, "address", address, tls_words(endpoint, attempt));
+		print_line("%s, %s", address, tls_words(endpoint, attempt));
 	else
-		print_line("%-*snone was reached", LABEL, "address");
+		print_line("none was reached");
 	print_coloured(ctl, is_ok(attempt) ? PLAIN : RED, "%-*s%s after %lld ms", LABEL, "answer",
 		field_text(attempt, "message"), field_number(attempt, "duration_ms"));
-	if (response[0])
-		print_line("%-*s%s", LABEL, "body", response);
+	if (response[0]) {
+		print_label(LABEL, "body");
+		print_line("%s", response);
+	}
 }
 
 static int test(struct ctl *ctl, const char *name)
@@ -130,7 +124,8 @@ static int make_rotation(const struct rotation *rotation, json_t *body)
 	int r = 0;
 
 	if (rotation->overlap) {
-		r = parse_duration(rotation->ctl, "--overlap", rotation->overlap, &overlap_s);
+		r = parse_duration_between(rotation->ctl, "--overlap", rotation->overlap, 0,
+			OVERLAP_MAX_S, &overlap_s);
 		if (r == 0)
 			json_object_set_new(body, "overlap_s", json_integer(overlap_s));
 	}

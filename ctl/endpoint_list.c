@@ -122,20 +122,21 @@ static int list_endpoints(struct ctl *ctl, const char *target)
 	return r;
 }
 
-static int check_word(
-	const struct ctl *ctl, const char *option, const char *text, const char *words)
+/* words: the first and the second, and a third or NULL. */
+static int check_word(const struct ctl *ctl, const char *option, const char *text,
+	const char *const words[3], const char *expected)
 {
-	const char *found = strstr(words, text);
-	size_t len = strlen(text);
-
-	if (found && len && (found == words || found[-1] == ' ') &&
-		(found[len] == ' ' || found[len] == ',' || !found[len]))
-		return 0;
-	return misused(ctl, "%s: expected %s, not \"%s\"", option, words, text);
+	for (unsigned i = 0; text && i < 3 && words[i]; i++) {
+		if (strcmp(words[i], text) == 0)
+			return 0;
+	}
+	return text ? misused(ctl, "%s: expected %s, not \"%s\"", option, expected, text) : 0;
 }
 
 static int run_list(struct ctl *ctl, char **arguments)
 {
+	static const char *const healths[3] = {"ok", "failing", "untried"};
+	static const char *const states[3] = {"active", "paused"};
 	const char *tenant = NULL, *health = NULL, *state = NULL;
 	const struct option_rule rules[] = {
 		{0, "tenant", OPTION_TEXT, &tenant, "TENANT", "of this tenant"},
@@ -147,10 +148,10 @@ static int run_list(struct ctl *ctl, char **arguments)
 	struct buffer target = {0};
 	int r = options_parse(ctl, arguments, rules, &operands, 0, 0);
 
-	if (r == 0 && health)
-		r = check_word(ctl, "--health", health, "ok, failing or untried");
-	if (r == 0 && state)
-		r = check_word(ctl, "--state", state, "active or paused");
+	if (r == 0)
+		r = check_word(ctl, "--health", health, healths, "ok, failing or untried");
+	if (r == 0)
+		r = check_word(ctl, "--state", state, states, "active or paused");
 	buffer_append_text(&target, "/v1/endpoints");
 	if (tenant)
 		buffer_append_query(&target, "tenant", tenant);
@@ -176,11 +177,6 @@ const struct command command_endpoint_list = {.name = "endpoint list",
 
 /* ---- One endpoint ---- */
 
-static void print_label(const char *label)
-{
-	printf("%-*s", LABEL, label);
-}
-
 static void print_state(const struct ctl *ctl, const json_t *e)
 {
 	const char *reason = field_text(e, "reason"), *by = field_text(e, "paused_by");
@@ -189,7 +185,7 @@ static void print_state(const struct ctl *ctl, const json_t *e)
 	enum colour colour = words_state(ctl, e, state);
 
 	words_address(e, "name", address);
-	print_label("endpoint");
+	print_label(LABEL, "endpoint");
 	printf("%s  %s%s%s", address, colour_on(ctl, colour), state, colour_off(ctl, colour));
 	if (by[0])
 		print_line(" by %s%s%s", by, reason[0] ? ": " : "", reason);
@@ -198,7 +194,7 @@ static void print_state(const struct ctl *ctl, const json_t *e)
 	else
 		print_line("%s", "");
 	if (field_text(e, "description")[0]) {
-		print_label("");
+		print_label(LABEL, "");
 		print_line("%s", field_text(e, "description"));
 	}
 }
@@ -211,7 +207,7 @@ static void print_queue(const struct ctl *ctl, const json_t *e)
 
 	if (oldest_ms)
 		words_since(ctl, oldest_ms, since);
-	print_label("queue");
+	print_label(LABEL, "queue");
 	print_line("%lld pending%s%s%s, %lld held, %lld dead", field_number(queue, "pending"),
 		oldest_ms ? " (oldest " : "", since, oldest_ms ? ")" : "",
 		field_number(queue, "held"), field_number(queue, "dead"));
@@ -224,7 +220,7 @@ static void print_last(const struct ctl *ctl, const json_t *e)
 	bool names_address = address[0] && strstr(message, address);
 	char since[WORDS_SIZE];
 
-	print_label("last");
+	print_label(LABEL, "last");
 	if (!json_is_object(last)) {
 		print_line("no attempt yet (hookctl endpoint test tries it out)");
 		return;
@@ -252,7 +248,7 @@ static void print_retry(const json_t *e)
 	}
 	retry_schedule_format(waits_s, n, text, sizeof(text));
 	units_describe_span(sum_s * 1000, span);
-	print_label("retry");
+	print_label(LABEL, "retry");
 	if (n)
 		print_line("%s (%u tries in %s)", text, n + 1, span);
 	else
@@ -274,7 +270,7 @@ static void print_limits(const json_t *e)
 	if (json_number_value(rate) > 0)
 		snprintf(rates, sizeof(rates), "%g/s in bursts of %lld", json_number_value(rate),
 			field_number(e, "burst"));
-	print_label("limits");
+	print_label(LABEL, "limits");
 	print_line("timeout %llds, %lld in flight, %s, %s", field_number(e, "timeout_s"),
 		field_number(e, "max_in_flight"), rates, age);
 }
@@ -290,7 +286,7 @@ static void print_headers(const json_t *e)
 		buffer_append_text(&names, name);
 	}
 	if (names.len) {
-		print_label("headers");
+		print_label(LABEL, "headers");
 		print_line("%s (values are secrets and are not shown)", names.at);
 	}
 	buffer_free(&names);
@@ -310,7 +306,7 @@ static void print_allowed(const json_t *e)
 		buffer_append_format(
 			&words, "%sca file %s", words.len ? ", " : "", field_text(e, "ca"));
 	if (words.len) {
-		print_label("allowed");
+		print_label(LABEL, "allowed");
 		print_line("%s", words.at);
 	}
 	buffer_free(&words);
@@ -328,7 +324,7 @@ static void print_secrets(const struct ctl *ctl, const json_t *e)
 
 		words_time(ctl, field_time(secret, "created_at"), created);
 		words_time(ctl, expires_ms, expires);
-		print_label(i ? "" : "secrets");
+		print_label(LABEL, i ? "" : "secrets");
 		print_line("fingerprint %s, of %s%s%s", field_text(secret, "fingerprint"), created,
 			expires_ms ? ", signs until " : "", expires_ms ? expires : "");
 	}
@@ -343,9 +339,9 @@ static void print_endpoint(const struct ctl *ctl, const json_t *e)
 	words_time(ctl, field_time(e, "updated_at"), updated);
 	join(field(e, "types"), &types);
 	print_state(ctl, e);
-	print_label("url");
+	print_label(LABEL, "url");
 	print_line("%s", field_text(e, "url"));
-	print_label("types");
+	print_label(LABEL, "types");
 	print_line("%s", types.at);
 	print_queue(ctl, e);
 	print_last(ctl, e);
@@ -354,7 +350,7 @@ static void print_endpoint(const struct ctl *ctl, const json_t *e)
 	print_headers(e);
 	print_allowed(e);
 	print_secrets(ctl, e);
-	print_label("created");
+	print_label(LABEL, "created");
 	print_line("%s, changed %s", created, updated);
 	buffer_free(&types);
 }
@@ -364,22 +360,18 @@ static int run_show(struct ctl *ctl, char **arguments)
 	static const struct option_rule rules[] = {{0}};
 	struct endpoint_name endpoint;
 	struct texts operands = {0};
-	struct buffer target = {0};
 	json_t *answer = NULL;
 	int r = options_parse(ctl, arguments, rules, &operands, 1, 1);
 
 	if (r == 0)
 		r = parse_endpoint_name(ctl, operands.at[0], &endpoint);
-	if (r == 0) {
-		endpoint_target(&endpoint, NULL, &target);
-		r = get_json(ctl, target.at, &answer);
-	}
+	if (r == 0)
+		r = get_endpoint(ctl, &endpoint, &answer);
 	if (r == 0 && ctl->json)
 		print_json(ctl, answer);
 	else if (r == 0)
 		print_endpoint(ctl, answer);
 	json_decref(answer);
-	buffer_free(&target);
 	texts_free(&operands);
 	return r;
 }

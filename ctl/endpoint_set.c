@@ -42,13 +42,13 @@ struct settings {
 	{0, "retry", OPTION_TEXT, &(s)->retry, "SCHEDULE", \
 		"waits: 5s,30s,2m; \"exponential 5s 4 12h 12\"; none"}, \
 	{0, "max-age", OPTION_TEXT, &(s)->max_age, "SPAN", \
-		"do not try deliveries again that are older"}, \
+		"what is older is not sent at all; none: everything is"}, \
 	{0, "timeout", OPTION_TEXT, &(s)->timeout, "SPAN", \
 		"for one attempt, 1s to 60s"}, \
 	{0, "in-flight", OPTION_TEXT, &(s)->in_flight, "N", \
 		"attempts at the same time, 1 to 256"}, \
 	{0, "rate", OPTION_TEXT, &(s)->rate, "N", \
-		"attempts a second, 0.01 to 10000"}, \
+		"attempts a second, 0.01 to 10000; none: no limit"}, \
 	{0, "burst", OPTION_TEXT, &(s)->burst, "N", \
 		"so many at once within the rate, 1 to 1000"}, \
 	{0, "description", OPTION_TEXT, &(s)->description, "TEXT", \
@@ -79,24 +79,31 @@ static bool is_none(const char *text)
 	return strcmp(text, "none") == 0;
 }
 
+/* Adds what stands between commas, without the spaces around it. */
+static void append_parts(json_t *list, const char *text)
+{
+	for (;; text++) {
+		size_t len;
+
+		text += strspn(text, " ");
+		len = strcspn(text, ",");
+		while (len && text[len - 1] == ' ')
+			len--;
+		if (len)
+			json_array_append_new(list, json_stringn(text, len));
+		text += strcspn(text, ",");
+		if (!*text)
+			break;
+	}
+}
+
 /* Texts with commas, given once or more, as one list. */
 static void set_list(struct settings *s, const char *member, const struct texts *texts)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < texts->n; i++) {
-		const char *at = texts->at[i];
-
-		for (;; at++) {
-			size_t len = strcspn(at, ",");
-
-			if (len)
-				json_array_append_new(list, json_stringn(at, len));
-			at += len;
-			if (!*at)
-				break;
-		}
-	}
+	for (size_t i = 0; i < texts->n; i++)
+		append_parts(list, texts->at[i]);
 	if (json_array_size(list)) {
 		set(s, member, list);
 		return;
@@ -108,7 +115,6 @@ static void set_list(struct settings *s, const char *member, const struct texts 
 static int set_duration(
 	struct settings *s, const char *member, const char *option, const char *text, int64_t max_s)
 {
-	char most[UNITS_TEXT_SIZE];
 	int64_t seconds;
 	int r;
 
@@ -116,14 +122,10 @@ static int set_duration(
 		set(s, member, json_null());
 		return 0;
 	}
-	r = parse_duration(s->ctl, option, text, &seconds);
-	if (r)
-		return r;
-	units_format_duration(max_s, most);
-	if (seconds < 1 || seconds > max_s)
-		return misused(s->ctl, "%s: expected 1s to %s, not \"%s\"", option, most, text);
-	set(s, member, json_integer(seconds));
-	return 0;
+	r = parse_duration_between(s->ctl, option, text, 1, max_s, &seconds);
+	if (r == 0)
+		set(s, member, json_integer(seconds));
+	return r;
 }
 
 static int set_max_age(struct settings *s)
@@ -207,7 +209,7 @@ static void set_text(struct settings *s, const char *member, const char *text)
 
 /* ---- Headers ---- */
 
-static bool is_visible(const struct buffer *b)
+static bool is_header_value(const struct buffer *b)
 {
 	for (size_t i = 0; i < b->len; i++) {
 		if ((b->at[i] < 0x20 || b->at[i] > 0x7e) && b->at[i] != '\t')
@@ -221,7 +223,7 @@ static int set_header_from_file(json_t *headers, const char *name, const char *p
 	struct buffer value = {0};
 	int r = read_line_file(path, "the header's value", &value);
 
-	if (r == 0 && !is_visible(&value))
+	if (r == 0 && !is_header_value(&value))
 		r = fail("%s: expected one line of visible ASCII, the value of %s", path, name);
 	if (r == 0)
 		json_object_set_new(headers, name, json_stringn(value.at, value.len));

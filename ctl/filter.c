@@ -2,8 +2,10 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "../lib/timestamp.h"
+#include "client.h"
 #include "say.h"
 #include "words.h"
 
@@ -41,16 +43,18 @@ void endpoint_target(const struct endpoint_name *endpoint, const char *verb, str
 	buffer_append_query(target, "tenant", endpoint->tenant);
 }
 
-/* ---- Values ---- */
-
-static bool is_listed(const char *words, const char *word, size_t len)
+int get_endpoint(struct ctl *ctl, const struct endpoint_name *name, json_t **endpoint)
 {
-	for (; *words; words += strcspn(words, " "), words += strspn(words, " ")) {
-		if (strcspn(words, " ") == len && strncmp(words, word, len) == 0)
-			return true;
-	}
-	return false;
+	struct buffer target = {0};
+	int r;
+
+	endpoint_target(name, NULL, &target);
+	r = get_json(ctl, target.at, endpoint);
+	buffer_free(&target);
+	return r;
 }
+
+/* ---- Values ---- */
 
 static int check_states(const struct ctl *ctl, const char *states)
 {
@@ -155,6 +159,19 @@ int filter_resolve(const struct ctl *ctl, struct filter *f)
 	add_value(f, "http_status", f->http_status);
 	add_value(f, "error", f->error);
 	return 0;
+}
+
+/* As hookd does: what comes into its state within this millisecond is left out, too. */
+void filter_fix_until(struct filter *f)
+{
+	struct timespec now;
+
+	if (f->until)
+		return;
+	clock_gettime(CLOCK_REALTIME, &now);
+	timestamp_format((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 - 1, f->until_room);
+	f->until = f->until_room;
+	add_value(f, "until", f->until);
 }
 
 bool filter_is_empty(const struct filter *f)

@@ -23,6 +23,10 @@ int parse_endpoint_name(const struct ctl *ctl, const char *text, struct endpoint
 /* "/v1/endpoints/NAME/VERB?tenant=TENANT"; verb NULL: without. */
 void endpoint_target(const struct endpoint_name *endpoint, const char *verb, struct buffer *target);
 
+/* An endpoint as the API shows it. endpoint is the caller's to free. Returns 0 or an exit status.
+ */
+int get_endpoint(struct ctl *ctl, const struct endpoint_name *name, json_t **endpoint);
+
 #define FILTER_VALUES_MAX 8
 
 struct filter {
@@ -48,7 +52,7 @@ struct filter {
 	{0, "tenant", OPTION_TEXT, &(f)->tenant, "TENANT", \
 		"everything of this tenant (\"\": the default one)"}, \
 	{0, "since", OPTION_TEXT, &(f)->since, "TIME", \
-		"in its state since then: 2h (ago), \"2026-11-22 01:58\""}, \
+		"in its state since then: 2h (ago), 01:58, \"2026-11-22 01:58\""}, \
 	{0, "until", OPTION_TEXT, &(f)->until, "TIME", \
 		"in its state before then"}, \
 	{0, "http-status", OPTION_TEXT, &(f)->http_status, "STATUS", \
@@ -59,6 +63,8 @@ struct filter {
 
 /* Checks what was given. Returns 0 or EXIT_USAGE. */
 int filter_resolve(const struct ctl *ctl, struct filter *filter);
+/* Leaves out what comes into its state from now on, unless --until says something else. */
+void filter_fix_until(struct filter *filter);
 bool filter_is_empty(const struct filter *filter);
 
 void filter_to_target(const struct filter *filter, struct buffer *target);

@@ -39,21 +39,17 @@ void print_overview(FILE *out)
 		out);
 }
 
-unsigned print_family(FILE *out, const char *word)
+void print_family(FILE *out, const char *word)
 {
 	size_t len = strlen(word);
-	unsigned n = 0;
 
+	fprintf(out, "Usage: hookctl %s COMMAND\n\n", word);
 	for (const struct command_group *group = command_groups; group->heading; group++) {
 		for (const struct command *const *c = group->commands; *c; c++) {
-			if (strncmp((*c)->name, word, len) != 0 || (*c)->name[len] != ' ')
-				continue;
-			if (n++ == 0)
-				fprintf(out, "Usage: hookctl %s COMMAND\n\n", word);
-			print_row(out, (*c)->name, (*c)->summary);
+			if (strncmp((*c)->name, word, len) == 0 && (*c)->name[len] == ' ')
+				print_row(out, (*c)->name, (*c)->summary);
 		}
 	}
-	return n;
 }
 
 static void print_rule(const struct option_rule *rule)

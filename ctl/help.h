@@ -18,7 +18,7 @@ extern const struct command_group command_groups[]; /* in main.c */
 /* All commands, a line each. */
 void print_overview(FILE *out);
 
-/* The commands that begin with a word, such as "endpoint". Returns how many there are. */
-unsigned print_family(FILE *out, const char *word);
+/* The commands that begin with a word, such as "endpoint". */
+void print_family(FILE *out, const char *word);
 
 void print_command_help(const struct command *command, const struct option_rule *rules);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "delivery_words.h"
@@ -19,13 +20,12 @@
 #include "words.h"
 
 #define ROWS_ON_TERMINAL 50
-#define COUNT_MAX 100000
-#define COUNT_PAGES_MAX 500 /* pages may be empty while hookd looks for what fits */
+#define COUNT_PAGES 2 /* what "at least 1000 more" says need not be waited for */
 #define DEFAULT_STATES "pending,held,dead"
 
 /* What a list is of. */
 struct kind {
-	const char *path, *id, *one, *many;
+	const char *path;
 	const struct column *columns;
 	unsigned n_columns;
 	void (*add_row)(const struct ctl *ctl, struct table *table, const json_t *item);
@@ -37,6 +37,7 @@ struct listing {
 	struct filter filter;
 	const char *most; /* as given: a number or "all" */
 	bool oldest, ids, events;
+	bool cuts; /* unasked, at what a terminal holds */
 	size_t n_wanted; /* SIZE_MAX: all */
 	size_t n_shown;
 };
@@ -44,7 +45,7 @@ struct listing {
 /* ---- Rows ---- */
 
 static const struct column delivery_columns[] = {{"EVENT"}, {"TYPE"}, {"ENDPOINT"}, {"STATE"},
-	{"SINCE"}, {"TRIES"}, {"NEXT"}, {"LAST ANSWER"}};
+	{"SINCE"}, {"TRIES"}, {"NEXT"}, {"LAST ANSWER", .cut = true}};
 
 static void add_delivery(const struct ctl *ctl, struct table *table, const json_t *d)
 {
@@ -90,10 +91,9 @@ static void add_event(const struct ctl *ctl, struct table *table, const json_t *
 
 #define N_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-static const struct kind deliveries = {"/v1/deliveries", "id", "delivery", "deliveries",
-	delivery_columns, N_OF(delivery_columns), add_delivery};
-static const struct kind events = {
-	"/v1/events", "id", "event", "events", event_columns, N_OF(event_columns), add_event};
+static const struct kind deliveries = {
+	"/v1/deliveries", delivery_columns, N_OF(delivery_columns), add_delivery};
+static const struct kind events = {"/v1/events", event_columns, N_OF(event_columns), add_event};
 
 static void print_page(struct listing *l, struct table *table, const json_t *items)
 {
@@ -102,7 +102,7 @@ static void print_page(struct listing *l, struct table *table, const json_t *ite
 
 	json_array_foreach (items, i, item) {
 		if (l->ids)
-			print_line("%s", field_text(item, l->kind->id));
+			print_line("%s", field_text(item, "id"));
 		else if (l->ctl->json)
 			print_json(l->ctl, item);
 		else
@@ -134,59 +134,52 @@ static void append_quoted(struct buffer *b, const char *argument)
 	buffer_append_text(b, "'");
 }
 
-/* The same command without its limit: "hookctl list -e acme/billing -n all". */
+/* The same command without a limit: "hookctl --utc list -e acme/billing -n all". */
 static void append_command(struct buffer *b, char **arguments)
 {
-	buffer_append_text(b, "hookctl list");
+	buffer_append_text(b, "hookctl");
 	for (; *arguments; arguments++) {
-		if (strncmp(*arguments, "-n", 2) == 0) {
-			arguments += (*arguments)[2] == '\0' && arguments[1];
+		if (strcmp(*arguments, "--") == 0) /* nothing but options would stand behind it */
 			continue;
-		}
 		buffer_append_text(b, " ");
 		append_quoted(b, *arguments);
 	}
 	buffer_append_text(b, " -n all");
 }
 
-/* Counts what follows. *complete: up to the end. */
-static int count_rest(struct pages *pages, size_t *n, bool *complete)
+/* Counts what follows, in a page or two. */
+static int count_rest(struct pages *pages, size_t *n)
 {
 	json_t *items;
+	int r = 0;
 
 	*n = 0;
-	for (unsigned i = 0; i < COUNT_PAGES_MAX && *n < COUNT_MAX; i++) {
-		int r = pages_next(pages, PAGE_MAX, &items);
-
-		if (r)
-			return r;
-		if (!items)
-			break;
-		*n += json_array_size(items);
+	for (unsigned i = 0; r == 0 && i < COUNT_PAGES && !pages->ended; i++) {
+		r = pages_next(pages, PAGE_MAX, &items);
+		if (r == 0)
+			*n += json_array_size(items);
 	}
-	*complete = pages->ended;
-	return 0;
+	return r;
 }
 
-/* "3 shown, newest first; 626 more: hookctl list -n all" */
-static int tell_rest(const struct listing *l, struct pages *pages, char **arguments)
+/* "50 shown, newest first; 626 more: hookctl list -n all" */
+static int tell_rest(const struct listing *l, struct pages *pages)
 {
 	struct buffer b = {0};
-	bool complete;
 	size_t n;
-	int r = count_rest(pages, &n, &complete);
+	int r = count_rest(pages, &n);
 
-	if (r || (complete && n == 0))
+	if (r || (pages->ended && n == 0))
 		return r;
 	buffer_append_format(
 		&b, "%zu shown, %s first; ", l->n_shown, l->oldest ? "oldest" : "newest");
-	if (complete)
+	if (pages->ended)
 		buffer_append_format(&b, "%zu more: ", n);
 	else if (n)
-		buffer_append_format(&b, "more than %zu more: ", n);
+		buffer_append_format(&b, "at least %zu more: ", n);
 	else
 		buffer_append_text(&b, "perhaps more: ");
-	append_command(&b, arguments);
+	append_command(&b, l->ctl->arguments);
 	note("%s", b.at);
 	buffer_free(&b);
 	return 0;
@@ -215,7 +208,7 @@ static int show(struct listing *l, struct pages *pages)
 	int r = 0;
 
 	table_init(&table, l->ctl, l->kind->columns, l->kind->n_columns, true);
-	while (r == 0 && l->n_shown < l->n_wanted) {
+	while (r == 0 && l->n_shown < l->n_wanted && !ferror(stdout)) {
 		json_t *items;
 
 		r = pages_next(pages, l->n_wanted - l->n_shown, &items);
@@ -228,7 +221,7 @@ static int show(struct listing *l, struct pages *pages)
 	return r;
 }
 
-static int list(struct listing *l, char **arguments)
+static int list(struct listing *l)
 {
 	struct buffer target = {0};
 	struct pages pages = {.ctl = l->ctl, .has_limit = true};
@@ -242,8 +235,8 @@ static int list(struct listing *l, char **arguments)
 	r = show(l, &pages);
 	if (r == 0 && l->n_shown == 0 && l->ctl->is_terminal)
 		tell_empty(l);
-	else if (r == 0 && !pages.ended)
-		r = tell_rest(l, &pages, arguments);
+	else if (r == 0 && !pages.ended && l->cuts && isatty(STDERR_FILENO))
+		r = tell_rest(l, &pages);
 	pages_clear(&pages);
 	buffer_free(&target);
 	return r;
@@ -263,9 +256,9 @@ static int parse_most(struct listing *l)
 	int64_t number;
 	int r;
 
+	l->cuts = !l->most && l->ctl->is_terminal && !l->ids && !l->ctl->json;
 	if (!l->most)
-		l->n_wanted = l->ctl->is_terminal && !l->ids && !l->ctl->json ? ROWS_ON_TERMINAL
-									      : SIZE_MAX;
+		l->n_wanted = l->cuts ? ROWS_ON_TERMINAL : SIZE_MAX;
 	else if (strcmp(l->most, "all") == 0)
 		l->n_wanted = SIZE_MAX;
 	else {
@@ -306,7 +299,7 @@ static int run_list(struct ctl *ctl, char **arguments)
 		l.filter.state = DEFAULT_STATES;
 	if (r == 0)
 		r = filter_resolve(ctl, &l.filter);
-	return r ? r : list(&l, arguments);
+	return r ? r : list(&l);
 }
 
 const struct command command_list = {.name = "list",

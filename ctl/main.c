@@ -1,10 +1,10 @@
 /* hookctl: finds the command, and ends with its exit status. */
-#include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -98,14 +98,23 @@ static unsigned distance(const char *a, const char *b)
 	return row[len];
 }
 
-static const char *nearest_command(const char *word)
+/* "endpoint test" is meant by "test", too. */
+static unsigned distance_to_command(const char *words, const struct command *command)
+{
+	const char *space = strchr(command->name, ' ');
+	unsigned d = distance(words, command->name);
+
+	return space && strcmp(space + 1, words) == 0 ? 1 : d;
+}
+
+static const char *nearest_command(const char *words)
 {
 	const char *nearest = NULL;
 	unsigned least = 3; /* further away is another word */
 
 	for (const struct command_group *group = command_groups; group->heading; group++) {
 		for (const struct command *const *c = group->commands; *c; c++) {
-			unsigned d = distance(word, (*c)->name);
+			unsigned d = distance_to_command(words, *c);
 
 			if (d < least) {
 				least = d;
@@ -125,19 +134,27 @@ static int explain_unknown(char **arguments)
 {
 	char words[80];
 	const char *nearest;
+	bool is_family;
 
 	if (!*arguments) {
 		print_overview(stderr);
 		return EXIT_USAGE;
 	}
-	if (asks_for_help(arguments[1]) && print_family(stdout, arguments[0]))
+	is_family = strcmp(arguments[0], "endpoint") == 0;
+	if (is_family && asks_for_help(arguments[1])) {
+		print_family(stdout, arguments[0]);
 		return EXIT_DONE;
-	if (print_family(stderr, arguments[0]))
+	}
+	if (is_family && !arguments[1]) {
+		print_family(stderr, arguments[0]);
 		return EXIT_USAGE;
-	snprintf(words, sizeof(words), "%.60s", arguments[0]);
+	}
+	snprintf(words, sizeof(words), "%.30s%s%.30s", arguments[0], is_family ? " " : "",
+		is_family ? arguments[1] : "");
 	nearest = nearest_command(words);
-	fail("there is no command \"%s\"%s%s%s (hookctl --help)", words,
-		nearest ? "; did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
+	fail("there is no command \"%s\"%s%s%s (hookctl %s--help)", words,
+		nearest ? "; did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "",
+		is_family ? "endpoint " : "");
 	return EXIT_USAGE;
 }
 
@@ -191,6 +208,7 @@ static void prepare(struct ctl *ctl)
 {
 	const char *sockets = getenv("HOOKD_SOCKETS"), *no_colour = getenv("NO_COLOR");
 	const char *terminal = getenv("TERM");
+	struct winsize size;
 	struct timespec now;
 
 	open_standard_files();
@@ -201,6 +219,8 @@ static void prepare(struct ctl *ctl)
 	ctl->now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 	ctl->sockets = sockets && *sockets ? sockets : SOCKETS_DEFAULT;
 	ctl->is_terminal = isatty(STDOUT_FILENO);
+	if (ctl->is_terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0)
+		ctl->width = size.ws_col;
 	ctl->has_colour = ctl->is_terminal && !(no_colour && *no_colour) && terminal &&
 		strcmp(terminal, "dumb") != 0;
 }
@@ -224,7 +244,7 @@ static int run(struct ctl *ctl, char **arguments)
 
 int main(int argc, char **argv)
 {
-	struct ctl ctl = {.command = NULL};
+	struct ctl ctl = {.arguments = argv + 1};
 	int r;
 
 	if (argc < 1)
@@ -232,9 +252,5 @@ int main(int argc, char **argv)
 	prepare(&ctl);
 	r = run(&ctl, argv);
 	disconnect(&ctl);
-	if (fflush(stdout) != 0 || ferror(stdout)) {
-		fail("cannot write the output: %s", strerror(errno));
-		r = r ? r : EXIT_FAILED;
-	}
-	return r;
+	return end_output(r);
 }

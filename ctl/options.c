@@ -146,7 +146,7 @@ static void global_options_init(struct ctl *ctl, struct global_options *global)
 static void print_version(void)
 {
 	puts("hookctl " HOOKD_VERSION);
-	exit(EXIT_DONE);
+	exit(end_output(EXIT_DONE));
 }
 
 int options_before_command(struct ctl *ctl, char ***arguments)
@@ -163,7 +163,7 @@ int options_before_command(struct ctl *ctl, char ***arguments)
 		print_version();
 	if (r == 0 && global.help) {
 		print_overview(stdout);
-		exit(EXIT_DONE);
+		exit(end_output(EXIT_DONE));
 	}
 	return r;
 }
@@ -206,11 +206,22 @@ int options_parse(struct ctl *ctl, char **arguments, const struct option_rule *r
 		print_version();
 	if (global.help) {
 		print_command_help(ctl->command, rules);
-		exit(EXIT_DONE);
+		exit(end_output(EXIT_DONE));
 	}
+	if (!*ctl->sockets)
+		return misused(ctl, "--sockets: expected a directory");
 	if (ctl->json && ctl->command->has_no_json)
 		return misused(ctl, "--json has no meaning here");
 	return check_operands(ctl, operands, min, max);
+}
+
+bool is_listed(const char *words, const char *word, size_t len)
+{
+	for (; *words; words += strcspn(words, " "), words += strspn(words, " ")) {
+		if (strcspn(words, " ") == len && strncmp(words, word, len) == 0)
+			return true;
+	}
+	return false;
 }
 
 int parse_number(const struct ctl *ctl, const char *name, const char *text, int64_t min,
@@ -226,10 +237,23 @@ int parse_number(const struct ctl *ctl, const char *name, const char *text, int6
 		(long long)min, (long long)max, text);
 }
 
+int parse_duration_between(const struct ctl *ctl, const char *name, const char *text, int64_t min_s,
+	int64_t max_s, int64_t *seconds)
+{
+	char least[UNITS_TEXT_SIZE], most[UNITS_TEXT_SIZE];
+	int r = units_parse_duration(text, seconds);
+
+	if (r == 0 && *seconds >= min_s && *seconds <= max_s)
+		return 0;
+	if (r != 0 && r != -ERANGE)
+		return misused(ctl, "%s: expected a duration such as 90s, 5m or 1h30m, not \"%s\"",
+			name, text);
+	units_format_duration(min_s, least);
+	units_format_duration(max_s, most);
+	return misused(ctl, "%s: expected %s to %s, not \"%s\"", name, least, most, text);
+}
+
 int parse_duration(const struct ctl *ctl, const char *name, const char *text, int64_t *seconds)
 {
-	if (units_parse_duration(text, seconds) == 0)
-		return 0;
-	return misused(
-		ctl, "%s: expected a duration such as 90s, 5m or 1h30m, not \"%s\"", name, text);
+	return parse_duration_between(ctl, name, text, 0, UNITS_DURATION_MAX_S, seconds);
 }

@@ -39,7 +39,12 @@ int options_before_command(struct ctl *ctl, char ***arguments);
 int options_parse(struct ctl *ctl, char **arguments, const struct option_rule *rules,
 	struct texts *operands, size_t min, size_t max);
 
+/* Is word, of len bytes, one of words, which are separated by spaces? */
+bool is_listed(const char *words, const char *word, size_t len);
+
 /* Values of options. name: for the complaint. They return 0 or EXIT_USAGE. */
 int parse_number(const struct ctl *ctl, const char *name, const char *text, int64_t min,
 	int64_t max, int64_t *number);
 int parse_duration(const struct ctl *ctl, const char *name, const char *text, int64_t *seconds);
+int parse_duration_between(const struct ctl *ctl, const char *name, const char *text, int64_t min_s,
+	int64_t max_s, int64_t *seconds);

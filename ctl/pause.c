@@ -7,6 +7,7 @@
 #include "filter.h"
 #include "options.h"
 #include "say.h"
+#include "status.h"
 #include "words.h"
 
 /* What both take. */
@@ -17,9 +18,15 @@ struct switching {
 	bool all, yes;
 };
 
-static json_t *make_body(const struct switching *s)
+/* hookd answers with what is paused or resumed now. */
+static int call_switch(const struct switching *s, const char *target, struct answer *answer)
 {
-	return s->reason ? json_pack("{s:s}", "reason", s->reason) : NULL;
+	json_t *body = s->reason ? json_pack("{s:s}", "reason", s->reason) : NULL;
+	struct call call = {.method = "POST", .target = target, .json = body, .wants = "state"};
+	int r = call_hookd(s->ctl, &call, answer);
+
+	json_decref(body);
+	return r;
 }
 
 static void tell_endpoint(const struct switching *s, const json_t *endpoint)
@@ -38,29 +45,94 @@ static void tell_endpoint(const struct switching *s, const json_t *endpoint)
 		print_line("%s resumed; %lld pending", address, pending);
 }
 
+/* ---- What is paused already ---- */
+
+/* Pausing again would replace who paused it, since when and why: that takes a new reason. */
+static bool may_change_nothing(const struct switching *s)
+{
+	return strcmp(s->verb, "pause") == 0 && !s->reason;
+}
+
+/* "acme/slow is paused already, for 2h: their move". what: an endpoint, or all sending. */
+static void tell_paused_already(
+	const struct switching *s, const char *name, const json_t *what, const char *since_member)
+{
+	const char *reason = field_text(what, "reason");
+	char since[WORDS_SIZE];
+
+	words_since(s->ctl, field_time(what, since_member), since);
+	if (s->ctl->json)
+		print_json(s->ctl, what);
+	else
+		print_line("%s is paused already, for %s%s%s", name, since, reason[0] ? ": " : "",
+			reason);
+}
+
+static int leave_paused(
+	const struct switching *s, const struct endpoint_name *name, bool *is_paused)
+{
+	json_t *endpoint = NULL;
+	char address[WORDS_ADDRESS_SIZE];
+	int r = get_endpoint(s->ctl, name, &endpoint);
+
+	*is_paused = field_is(endpoint, "state", "paused");
+	words_address(endpoint, "name", address);
+	if (*is_paused)
+		tell_paused_already(s, address, endpoint, "state_since");
+	json_decref(endpoint);
+	return r;
+}
+
+static int leave_sending_paused(const struct switching *s, bool *is_paused)
+{
+	json_t *sending = NULL;
+	int r = get_sending(s->ctl, &sending);
+
+	*is_paused = field_is(sending, "state", "paused");
+	if (*is_paused)
+		tell_paused_already(s, "all sending", sending, "since");
+	json_decref(sending);
+	return r;
+}
+
+/* ---- Endpoints ---- */
+
 static int switch_endpoint(const struct switching *s, const char *name)
 {
 	struct endpoint_name endpoint;
 	struct buffer target = {0};
-	json_t *body = make_body(s), *answer = NULL;
+	struct answer answer = {0};
+	bool is_paused = false;
 	int r = parse_endpoint_name(s->ctl, name, &endpoint);
 
-	if (r == 0) {
+	if (r == 0 && may_change_nothing(s))
+		r = leave_paused(s, &endpoint, &is_paused);
+	if (r == 0 && !is_paused) {
 		endpoint_target(&endpoint, s->verb, &target);
-		r = send_json(s->ctl, "POST", target.at, body, &answer);
+		r = call_switch(s, target.at, &answer);
 	}
-	if (r == 0)
-		tell_endpoint(s, answer);
-	json_decref(answer);
-	json_decref(body);
+	if (r == 0 && !is_paused)
+		tell_endpoint(s, answer.json);
+	answer_clear(&answer);
 	buffer_free(&target);
 	return r;
+}
+
+/* Endpoints that were resumed are sent nothing while all sending is paused. */
+static void tell_sending(const struct switching *s)
+{
+	json_t *sending = NULL;
+
+	if (get_sending(s->ctl, &sending) == 0 && field_is(sending, "state", "paused"))
+		note("all sending is still paused (hookctl resume --all)");
+	json_decref(sending);
 }
 
 /* One after the other; what fails does not stop the rest, unless hookd is not there. */
 static int switch_endpoints(const struct switching *s, const struct texts *names)
 {
 	struct endpoint_name endpoint;
+	bool some_done = false;
 	int worst = 0;
 
 	for (size_t i = 0; i < names->n; i++) {
@@ -70,17 +142,27 @@ static int switch_endpoints(const struct switching *s, const struct texts *names
 	for (size_t i = 0; i < names->n && worst != EXIT_UNREACHABLE; i++) {
 		int r = switch_endpoint(s, names->at[i]);
 
+		some_done |= r == 0;
 		worst = r ? r : worst;
 	}
-	return worst;
+	if (worst != EXIT_UNREACHABLE && strcmp(s->verb, "resume") == 0)
+		tell_sending(s);
+	return worst && some_done ? EXIT_FAILED : worst;
 }
+
+/* ---- All sending ---- */
 
 static int switch_sending(const struct switching *s)
 {
+	struct answer answer;
 	char target[32];
-	json_t *body, *answer = NULL;
+	bool is_paused = false;
 	int r;
 
+	s->ctl->needs = SOCKET_ADMIN;
+	r = may_change_nothing(s) ? leave_sending_paused(s, &is_paused) : 0;
+	if (r || is_paused)
+		return r;
 	if (!s->yes && !can_ask())
 		return refuse_unasked(
 			strcmp(s->verb, "pause") == 0 ? "pause --all" : "resume --all");
@@ -89,17 +171,15 @@ static int switch_sending(const struct switching *s)
 		return EXIT_FAILED;
 	}
 	snprintf(target, sizeof(target), "/v1/%s", s->verb);
-	body = make_body(s);
-	r = send_json(s->ctl, "POST", target, body, &answer);
+	r = call_switch(s, target, &answer);
 	if (r == 0 && s->ctl->json)
-		print_json(s->ctl, answer);
-	else if (r == 0 && field_is(answer, "state", "paused"))
+		print_json(s->ctl, answer.json);
+	else if (r == 0 && field_is(answer.json, "state", "paused"))
 		print_line("all sending is paused, also over restarts; events are still accepted "
 			   "(hookctl resume --all)");
 	else if (r == 0)
 		print_line("all sending goes on");
-	json_decref(answer);
-	json_decref(body);
+	answer_clear(&answer);
 	return r;
 }
 

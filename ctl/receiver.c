@@ -77,8 +77,9 @@ static const char *verify(
 
 /* ---- Answering ---- */
 
-/* Waits; until the receiver stops or the sender gives up, at the most. -1: until then. */
-static void wait_ms(
+/* Waits; until the receiver stops or the sender gives up, at the most. -1: until then. Returns
+ * whether it came to that. */
+static bool wait_ms(
 	const struct receiver *r, struct MHD_Connection *connection, int64_t milliseconds)
 {
 	const union MHD_ConnectionInfo *info =
@@ -86,7 +87,7 @@ static void wait_ms(
 	struct pollfd fds[] = {{.fd = r->stop, .events = POLLIN},
 		{.fd = info ? info->connect_fd : -1, .events = POLLRDHUP}};
 
-	poll(fds, 2, milliseconds > INT32_MAX ? INT32_MAX : (int)milliseconds);
+	return poll(fds, 2, milliseconds > INT32_MAX ? INT32_MAX : (int)milliseconds) != 0;
 }
 
 static unsigned choose_status(struct receiver *r, const struct incoming *in, const char *method)
@@ -148,8 +149,10 @@ static enum MHD_Result answer(struct receiver *r, struct MHD_Connection *connect
 		wait_ms(r, connection, -1);
 		return MHD_NO;
 	}
-	if (o->delay_s)
-		wait_ms(r, connection, o->delay_s * 1000);
+	if (o->delay_s && wait_ms(r, connection, o->delay_s * 1000)) {
+		print_request(connection, in, verdict, method, "not answered");
+		return MHD_NO;
+	}
 	if (o->delay_s)
 		snprintf(answered, sizeof(answered), "answered %u after %llds", status,
 			(long long)o->delay_s);

@@ -43,6 +43,21 @@ void print_line(const char *format, ...)
 	free(text);
 }
 
+void print_label(int width, const char *label)
+{
+	int padding = width - (int)strlen(label);
+
+	printf("%s%*s", label, padding > 2 ? padding : 2, "");
+}
+
+int end_output(int r)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return r;
+	fail("cannot write the output: %s", strerror(errno));
+	return r ? r : EXIT_FAILED;
+}
+
 void print_json(const struct ctl *ctl, const json_t *json)
 {
 	char *text = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));

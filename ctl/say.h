@@ -17,6 +17,9 @@ void trim_end(char *text);
 /* A line on standard output. */
 void print_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* What a line begins with: the label, and spaces up to width; two at the least. */
+void print_label(int width, const char *label);
+
 /* An API object as one line of JSON. */
 void print_json(const struct ctl *ctl, const json_t *json);
 
@@ -50,6 +53,10 @@ bool ask(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* The usual refusal where a question could not be asked. Returns EXIT_USAGE. */
 int refuse_unasked(const char *what);
+
+/* The last thing a program does with its output: complains if not all of it could be written.
+ * Returns the exit status, r unless that changes it. */
+int end_output(int r);
 
 /* one for 1, many for the rest. */
 const char *plural(long long n, const char *one, const char *many);

@@ -87,11 +87,6 @@ static int add_deliveries(struct story *s, const char *event)
 
 /* ---- Telling ---- */
 
-static void print_label(const char *label)
-{
-	printf("%-*s", LABEL, label);
-}
-
 static void words_user(const json_t *event, char text[static WORDS_SIZE])
 {
 	long long uid = field_number(event, "uid");
@@ -115,13 +110,13 @@ static void print_times(const struct ctl *ctl, const json_t *event)
 
 	if (timestamp_ms && llabs(timestamp_ms - accepted_ms) >= 1000) {
 		words_time(ctl, timestamp_ms, time);
-		print_label("happened");
+		print_label(LABEL, "happened");
 		print_line("%s, says the producer", time);
 	}
 	if (deliver_at_ms) {
 		words_time(ctl, deliver_at_ms, time);
 		words_until(ctl, deliver_at_ms, until);
-		print_label("deliver");
+		print_label(LABEL, "deliver");
 		print_line("not before %s%s%s%s", time, deliver_at_ms > ctl->now_ms ? " (" : "",
 			deliver_at_ms > ctl->now_ms ? until : "",
 			deliver_at_ms > ctl->now_ms ? ")" : "");
@@ -139,10 +134,10 @@ static void print_event(const struct ctl *ctl, const json_t *event)
 	words_since(ctl, accepted_ms, since);
 	words_user(event, user);
 	words_size(field_number(event, "payload_bytes"), size);
-	print_label("event");
+	print_label(LABEL, "event");
 	print_line("%s  %s%s%s%s%s", field_text(event, "id"), field_text(event, "type"),
 		tenant[0] ? "  tenant " : "", tenant, key[0] ? "  key " : "", key);
-	print_label("accepted");
+	print_label(LABEL, "accepted");
 	print_line("%s, %s ago, from %s; %s, %s", time, since, user,
 		field_text(event, "content_type"), size);
 	print_times(ctl, event);
@@ -275,7 +270,7 @@ static void print_payload(const struct ctl *ctl, const char *bytes, size_t len)
 static int show_payload(struct ctl *ctl, const char *event)
 {
 	struct buffer target = {0};
-	struct call call = {.method = "GET"};
+	struct call call = {.method = "GET", .wants_bytes = true};
 	struct answer answer;
 	int r;
 
@@ -343,11 +338,10 @@ static int show_id(struct ctl *ctl, const char *text, bool payload)
 {
 	char event[EVENT_PART_SIZE];
 	const char *endpoint;
+	int r = parse_id(ctl, text, event, &endpoint);
 
-	if (!split_id(text, event, &endpoint))
-		return misused(ctl,
-			"\"%.80s\" is not an id: expected evt_ and 26 characters, or EVENT/ENDPOINT",
-			text);
+	if (r)
+		return r;
 	return payload ? show_payload(ctl, event) : show_event(ctl, event, endpoint);
 }
 

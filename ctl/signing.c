@@ -6,11 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
-#include "../lib/event_id.h"
 #include "commands.h"
+#include "ids.h"
 #include "input.h"
 #include "options.h"
 #include "say.h"
@@ -30,19 +29,6 @@ static int get_secret(const struct ctl *ctl, const char *file, char secret[HOOKD
 }
 
 /* ---- sign ---- */
-
-static int make_id(char id[static EVENT_ID_TEXT_SIZE])
-{
-	struct event_id_source source = {0};
-	struct event_id fresh;
-	uint8_t random[10];
-
-	if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
-		return fail("no random numbers from the kernel for an id");
-	fresh = event_id_next(&source, (int64_t)time(NULL) * 1000, random);
-	event_id_format(&fresh, id);
-	return 0;
-}
 
 static int sign(const char *secret, const char *id, int64_t timestamp)
 {
@@ -74,6 +60,7 @@ static int run_sign(struct ctl *ctl, char **arguments)
 		{0},
 	};
 	char secret[HOOKD_SECRET_SIZE], fresh[EVENT_ID_TEXT_SIZE];
+	struct event_id fresh_id;
 	struct texts operands = {0};
 	int64_t seconds = time(NULL);
 	int r = options_parse(ctl, arguments, rules, &operands, 0, 0);
@@ -86,7 +73,9 @@ static int run_sign(struct ctl *ctl, char **arguments)
 	if (r == 0)
 		r = get_secret(ctl, file, secret);
 	if (r == 0 && !id) {
-		r = make_id(fresh);
+		r = make_id("an id", &fresh_id);
+		if (r == 0)
+			event_id_format(&fresh_id, fresh);
 		id = fresh;
 	}
 	if (r == 0)

@@ -2,6 +2,8 @@
  * hookctl status: hookd as a whole, in a dozen lines. It is the monitoring check, too: its exit
  * status is 1 if hookd itself has a problem. A customer's dead receiver is not one.
  */
+#include "status.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -14,15 +16,25 @@
 #include "table.h"
 #include "words.h"
 
+#define STATUS_TIMEOUT_S 10 /* less than monitoring waits for a check */
 #define LABEL 14
 #define RECENT_S 300.0 /* what the API's "_5m" counts cover */
 
-static void print_label(const struct ctl *ctl, enum colour colour, const char *label)
+int get_sending(struct ctl *ctl, json_t **sending)
 {
-	int padding = LABEL - (int)strlen(label);
+	json_t *status = NULL;
+	int r = get_json(ctl, "/v1/status", &status);
 
-	printf("%s%s%s%*s", colour_on(ctl, colour), label, colour_off(ctl, colour),
-		padding > 2 ? padding : 2, "");
+	*sending = json_incref(field(status, "sending"));
+	json_decref(status);
+	return r;
+}
+
+static void print_coloured_label(const struct ctl *ctl, enum colour colour, const char *label)
+{
+	fputs(colour_on(ctl, colour), stdout);
+	print_label(LABEL, label);
+	fputs(colour_off(ctl, colour), stdout);
 }
 
 /* How much of the last five minutes hookd has been there. */
@@ -46,7 +58,7 @@ static void print_up(const struct ctl *ctl, const json_t *status)
 	text_clean(version);
 	if (running < wanted)
 		snprintf(of, sizeof(of), " of %lld", wanted);
-	print_label(ctl, PLAIN, version);
+	print_label(LABEL, version);
 	print_line("up %s, %lld%s %s, %lld %s in flight", since, running, of,
 		plural(of[0] ? wanted : running, "sender", "senders"), in_flight,
 		plural(in_flight, "request", "requests"));
@@ -62,7 +74,7 @@ static void print_intake(const struct ctl *ctl, const json_t *status)
 	words_rate((double)field_number(intake, "accepted_5m"), recent_seconds(ctl, status), rate);
 	if (!field_is_true(intake, "accepting"))
 		snprintf(word, sizeof(word), "refusing (%.32s)", field_text(intake, "code"));
-	print_label(ctl, PLAIN, "intake");
+	print_label(LABEL, "intake");
 	print_line("%s, %s/s; %lld %s since start, %lld %s, %lld refused", word, rate, total,
 		plural(total, "event", "events"), duplicates,
 		plural(duplicates, "duplicate", "duplicates"),
@@ -85,11 +97,11 @@ static void print_sending(const struct ctl *ctl, const json_t *status)
 		units_describe_span(late_s * 1000, late);
 	if (field_is(sending, "state", "paused")) {
 		words_since(ctl, field_time(sending, "since"), word);
-		print_label(ctl, YELLOW, "sending");
+		print_coloured_label(ctl, YELLOW, "sending");
 		print_line("paused %s%s%s", word, reason[0] ? ": " : "", reason);
 		return;
 	}
-	print_label(ctl, PLAIN, "sending");
+	print_label(LABEL, "sending");
 	print_line("%s, %s attempts/s%s, %s late", word, rate, share, late);
 }
 
@@ -108,28 +120,28 @@ static void print_queue(const struct ctl *ctl, const json_t *status)
 		words_since(ctl, newest_ms, span);
 		snprintf(newest, sizeof(newest), " (newest %.32s ago)", span);
 	}
-	print_label(ctl, PLAIN, "queue");
+	print_label(LABEL, "queue");
 	print_line("%lld pending%s, %lld held, %lld dead%s", field_number(queue, "pending"), oldest,
 		field_number(queue, "held"), field_number(queue, "dead"), newest);
 }
 
-static void print_store(const struct ctl *ctl, const json_t *status)
+static void print_store(const json_t *status)
 {
 	const json_t *store = field(status, "store");
 	char share[WORDS_SIZE], disk[WORDS_SIZE];
 
 	words_share(field_number(store, "used_bytes"), field_number(store, "budget_bytes"), share);
 	words_size(field_number(store, "disk_free_bytes"), disk);
-	print_label(ctl, PLAIN, "store");
+	print_label(LABEL, "store");
 	print_line("%s budget, disk %s free, commit %.1f ms", share, disk,
 		json_number_value(field(store, "commit_ms")));
 }
 
-static void print_endpoints(const struct ctl *ctl, const json_t *status)
+static void print_endpoints(const json_t *status)
 {
 	const json_t *endpoints = field(status, "endpoints");
 
-	print_label(ctl, PLAIN, "endpoints");
+	print_label(LABEL, "endpoints");
 	print_line("%lld, %lld failing, %lld paused", field_number(endpoints, "total"),
 		field_number(endpoints, "failing"), field_number(endpoints, "paused"));
 }
@@ -177,7 +189,7 @@ static void print_worst(const struct ctl *ctl, const json_t *status)
 	json_array_foreach (worst, i, e) {
 		bool paused = field_is(e, "state", "paused");
 
-		print_label(ctl, paused ? YELLOW : RED, paused ? "paused" : "failing");
+		print_coloured_label(ctl, paused ? YELLOW : RED, paused ? "paused" : "failing");
 		table_print_rows(&table, i, 1);
 	}
 	table_free(&table);
@@ -194,7 +206,7 @@ static void print_problems(const struct ctl *ctl, const json_t *problems)
 		char since[WORDS_SIZE];
 
 		words_since(ctl, field_time(problem, "since"), since);
-		print_label(ctl, RED, "problem");
+		print_coloured_label(ctl, RED, "problem");
 		print_line("%s; since %s", field_text(problem, "message"), since);
 	}
 	if (json_array_size(problems) == 0)
@@ -207,8 +219,8 @@ static void print_status(const struct ctl *ctl, const json_t *status)
 	print_intake(ctl, status);
 	print_sending(ctl, status);
 	print_queue(ctl, status);
-	print_store(ctl, status);
-	print_endpoints(ctl, status);
+	print_store(status);
+	print_endpoints(status);
 	print_worst(ctl, status);
 	print_problems(ctl, field(status, "problems"));
 }
@@ -216,19 +228,23 @@ static void print_status(const struct ctl *ctl, const json_t *status)
 static int run_status(struct ctl *ctl, char **arguments)
 {
 	static const struct option_rule rules[] = {{0}};
+	struct call call = {.method = "GET",
+		.target = "/v1/status",
+		.timeout_s = STATUS_TIMEOUT_S,
+		.wants = "version"};
 	struct texts operands = {0};
-	json_t *status = NULL;
+	struct answer answer = {0};
 	int r = options_parse(ctl, arguments, rules, &operands, 0, 0);
 
 	if (r == 0)
-		r = get_json(ctl, "/v1/status", &status);
+		r = call_hookd(ctl, &call, &answer);
 	if (r == 0 && ctl->json)
-		print_json(ctl, status);
+		print_json(ctl, answer.json);
 	else if (r == 0)
-		print_status(ctl, status);
-	if (r == 0 && json_array_size(field(status, "problems")))
+		print_status(ctl, answer.json);
+	if (r == 0 && json_array_size(field(answer.json, "problems")))
 		r = EXIT_FAILED;
-	json_decref(status);
+	answer_clear(&answer);
 	texts_free(&operands);
 	return r;
 }

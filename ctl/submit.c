@@ -7,16 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
 
-#include "../lib/event_id.h"
 #include "../lib/json_span.h"
 #include "../lib/timestamp.h"
 #include "batch.h"
 #include "client.h"
 #include "commands.h"
 #include "fields.h"
+#include "ids.h"
 #include "input.h"
 #include "options.h"
 #include "say.h"
@@ -45,19 +43,15 @@ static bool is_visible(const char *text, size_t max_len, char lowest)
 }
 
 /* A key that grows with time, as libhookd makes them: such keys are cheap to store. */
-static int make_key(char key[static 27])
+static int make_key(struct submission *s)
 {
-	struct event_id_source source = {0};
-	struct timespec now;
 	struct event_id id;
-	uint8_t random[10];
+	int r = make_id("an idempotency key", &id);
 
-	if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
-		return fail("no random numbers from the kernel for an idempotency key");
-	clock_gettime(CLOCK_REALTIME, &now);
-	id = event_id_next(&source, (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, random);
-	event_id_format_bare(&id, key);
-	return 0;
+	if (r == 0)
+		event_id_format_bare(&id, s->fresh_key);
+	s->key = s->fresh_key;
+	return r;
 }
 
 static int prepare(struct submission *s)
@@ -75,11 +69,7 @@ static int prepare(struct submission *s)
 		if (r == 0)
 			timestamp_format(at_ms, s->deliver_at);
 	}
-	if (r == 0 && !s->key) {
-		r = make_key(s->fresh_key);
-		s->key = s->fresh_key;
-	}
-	return r;
+	return r == 0 && !s->key ? make_key(s) : r;
 }
 
 /* ---- The request ---- */
@@ -152,23 +142,17 @@ static void tell(const struct submission *s, const json_t *receipt)
 			s->tenant && *s->tenant ? " in tenant " : "", s->tenant ? s->tenant : "");
 }
 
-/* An answer that leaves the fate open is asked for once more, with the same key. */
 static int submit(const struct submission *s, const struct call *call)
 {
 	struct answer answer;
 	int r = call_hookd(s->ctl, call, &answer);
 
 	if (r == 0 && answer.code) {
-		answer_clear(&answer);
-		r = call_hookd(s->ctl, call, &answer);
-		if (r == 0 && answer.code) {
-			fail_with_answer(s->ctl, &answer);
-			note("perhaps stored; to be sure, submit again with --key %s", s->key);
-			r = EXIT_FAILED;
-		}
-	}
-	if (r == 0)
+		r = fail_with_answer(s->ctl, &answer);
+		note("perhaps stored; to be sure, submit again with --key %s", s->key);
+	} else if (r == 0) {
 		tell(s, answer.json);
+	}
 	answer_clear(&answer);
 	return r;
 }
@@ -176,7 +160,8 @@ static int submit(const struct submission *s, const struct call *call)
 static int submit_one(struct submission *s)
 {
 	struct buffer data = {0}, body = {0}, target = {0};
-	struct call call = {.method = "POST", .tolerated = "unknown"};
+	struct call call = {
+		.method = "POST", .is_keyed = true, .wants = "id", .tolerated = "unknown"};
 	struct span value;
 	int r = prepare(s);
 

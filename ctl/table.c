@@ -1,5 +1,6 @@
 #include "table.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -9,6 +10,8 @@
 
 #include "../lib/text.h"
 #include "buffer.h"
+
+#define TITLE_SIZE 32 /* more than any has */
 
 struct cell {
 	char *text;
@@ -26,25 +29,55 @@ static wchar_t decode(const uint8_t *p, size_t len)
 	return code;
 }
 
-unsigned text_width(const char *text)
+/* The next character of a text that has not ended: its width; *len: its bytes. */
+static unsigned character_width(const char *text, size_t *len)
 {
 	const uint8_t *p = (const uint8_t *)text;
-	size_t left = strlen(text), len;
-	unsigned width = 0;
+	int width;
 
-	for (; left > 0; p += len, left -= len) {
-		int w;
-
-		len = text_utf8_sequence(p, left);
-		if (len == 0) {
-			len = 1;
-			width++;
-			continue;
-		}
-		w = wcwidth(decode(p, len));
-		width += w < 0 ? 1 : (unsigned)w; /* a locale that does not know it */
+	*len = text_utf8_sequence(p, strnlen(text, 4));
+	if (*len == 0) {
+		*len = 1;
+		return 1;
 	}
+	width = wcwidth(decode(p, *len));
+	return width < 0 ? 1 : (unsigned)width; /* a locale that does not know it */
+}
+
+unsigned text_width(const char *text)
+{
+	unsigned width = 0;
+	size_t len;
+
+	for (; *text; text += len)
+		width += character_width(text, &len);
 	return width;
+}
+
+/* Makes a text that is wider than room end in "...", where there is room for that. */
+static void cut_text(char *text, unsigned room)
+{
+	static const char dots[] = "...";
+	bool has_dots = room >= 2 * strlen(dots);
+	size_t len;
+
+	if (text_width(text) <= room)
+		return;
+	room -= has_dots ? (unsigned)strlen(dots) : 0;
+	for (unsigned width; (width = character_width(text, &len)) <= room; text += len)
+		room -= width;
+	snprintf(text, sizeof(dots), "%s", has_dots ? dots : ""); /* more bytes than that go */
+}
+
+/* What is left for the last column in a terminal's row. UINT_MAX: it is not to be cut, or there is
+ * no row that holds the others. */
+static unsigned room_for_last(const struct table *t)
+{
+	unsigned last = t->n_columns - 1, used = 2 * last;
+
+	for (unsigned i = 0; i < last; i++)
+		used += t->widths[i];
+	return t->columns[last].cut && used < t->ctl->width ? t->ctl->width - used : UINT_MAX;
 }
 
 void table_init(struct table *t, const struct ctl *ctl, const struct column *columns,
@@ -112,8 +145,10 @@ static unsigned count_to_print(const struct cell *cells, unsigned n)
 
 static void print_row(const struct table *t, const struct cell *cells)
 {
-	unsigned n = count_to_print(cells, t->n_columns);
+	unsigned n;
 
+	cut_text(cells[t->n_columns - 1].text, room_for_last(t));
+	n = count_to_print(cells, t->n_columns);
 	for (unsigned i = 0; i < n; i++) {
 		bool right = t->columns[i].right, last = i + 1 == n;
 
@@ -128,9 +163,14 @@ static void print_titles(struct table *t)
 {
 	for (unsigned i = 0; i < t->n_columns; i++) {
 		bool right = t->columns[i].right, last = i + 1 == t->n_columns;
+		char title[TITLE_SIZE];
 
-		print_padded(t->columns[i].title, text_width(t->columns[i].title),
-			last && !right ? 0 : t->widths[i], right, "", "");
+		snprintf(title, sizeof(title), "%s", t->columns[i].title);
+		if (last && room_for_last(t) < TITLE_SIZE)
+			title[room_for_last(t)] = '\0';
+		trim_end(title);
+		print_padded(
+			title, text_width(title), last && !right ? 0 : t->widths[i], right, "", "");
 		fputs(last ? "\n" : "  ", stdout);
 	}
 	t->title_printed = true;

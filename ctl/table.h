@@ -14,6 +14,7 @@
 struct column {
 	const char *title;
 	bool right; /* for numbers */
+	bool cut; /* of the last one: shorter where a terminal's row would be full */
 	unsigned limit; /* a wider cell runs over and does not widen the column; 0: none */
 };
 

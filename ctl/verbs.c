@@ -55,8 +55,11 @@ struct tally {
 static int call_slice(struct job *j, const json_t *body, struct tally *tally, json_t **next)
 {
 	char target[64];
-	struct call call = {
-		.method = "POST", .target = target, .json = body, .timeout_s = SLICE_TIMEOUT_S};
+	struct call call = {.method = "POST",
+		.target = target,
+		.json = body,
+		.timeout_s = SLICE_TIMEOUT_S,
+		.wants = "matched changed"};
 	struct answer answer;
 	int r;
 
@@ -143,21 +146,30 @@ static int apply(struct job *j, bool dry_run, struct tally *tally)
 
 /* ---- Telling ---- */
 
+/* Ids lead to deliveries in any state, filters only to those that the verb takes. */
 static void tell_left(const struct job *j, const struct tally *tally)
 {
 	long long left = tally->matched - tally->changed;
+	bool is_replay = strcmp(j->verb->name, "replay") == 0;
+	struct buffer why = {0};
 
 	if (left <= 0)
 		return;
-	if (j->filter.state)
-		note("%lld left as %s: not in a state that was named, or of a removed endpoint",
-			left, plural(left, "it is", "they are"));
+	if (!j->ids.n && j->dry_run)
+		buffer_append_text(&why, "of a removed endpoint");
+	else if (!j->ids.n)
+		buffer_append_format(
+			&why, "%schanged meanwhile", is_replay ? "of a removed endpoint, or " : "");
+	else if (j->filter.state)
+		buffer_append_format(&why, "not %s%s", j->filter.state,
+			is_replay ? ", or of a removed endpoint" : "");
 	else
-		note("%lld left as %s: %s takes what is %s%s%s", left,
-			plural(left, "it is", "they are"), j->verb->name, j->verb->states,
+		buffer_append_format(&why, "%s takes what is %s%s%s", j->verb->name,
+			j->verb->states,
 			j->verb->names_more ? "; the rest if --state names it" : "",
-			strcmp(j->verb->name, "replay") == 0 ? ", and nothing of a removed endpoint"
-							     : "");
+			is_replay ? ", and nothing of a removed endpoint" : "");
+	note("%lld left as %s: %s", left, plural(left, "it is", "they are"), why.at);
+	buffer_free(&why);
 }
 
 static void tell_not_found(const struct tally *tally)
@@ -211,8 +223,11 @@ static bool must_ask(const struct job *j)
 static int ask_first(struct job *j, long long *n)
 {
 	struct tally tally;
-	int r = apply(j, true, &tally);
+	int r;
 
+	if (!j->ids.n)
+		filter_fix_until(&j->filter); /* what comes while somebody thinks is not meant */
+	r = apply(j, true, &tally);
 	*n = tally.changed;
 	json_decref(tally.not_found);
 	if (r || *n == 0)
@@ -238,10 +253,12 @@ static int perform(struct job *j)
 			return r;
 	}
 	r = apply(j, j->dry_run, &tally);
-	if (r && tally.changed && !j->dry_run)
+	if (r && tally.changed && !j->dry_run) {
 		note("before that, %lld were %s", tally.changed, j->verb->past);
-	else if (r == 0)
+		r = EXIT_FAILED; /* in part */
+	} else if (r == 0) {
 		tell(j, &tally);
+	}
 	if (r == 0 && json_array_size(tally.not_found))
 		r = EXIT_FAILED;
 	json_decref(tally.not_found);
@@ -250,22 +267,40 @@ static int perform(struct job *j)
 
 /* ---- Which ---- */
 
-static int add_id(struct job *j, const char *text, const char *where, size_t line)
+static int add_argument(struct job *j, const char *text)
 {
 	char event[EVENT_PART_SIZE];
 	const char *endpoint;
+	int r = parse_id(j->ctl, text, event, &endpoint);
 
-	if (split_id(text, event, &endpoint)) {
+	if (r == 0)
+		texts_append(&j->ids, must_copy(text));
+	return r;
+}
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+static int add_line(struct job *j, struct buffer *line, size_t number)
+{
+	char event[EVENT_PART_SIZE], *text = line->at;
+	const char *endpoint;
+
+	while (line->len && is_blank(line->at[line->len - 1]))
+		line->at[--line->len] = '\0';
+	text += strspn(text, " \t");
+	if (line->len == 0)
+		return 0;
+	if (text + strlen(text) == line->at + line->len && split_id(text, event, &endpoint)) {
 		texts_append(&j->ids, must_copy(text));
 		return 0;
 	}
-	if (line) {
-		fail("%s, line %zu: \"%.80s\" is not an id: nothing was done (hookctl list --ids prints ids)",
-			where, line, text);
-		return EXIT_USAGE;
-	}
-	return misused(j->ctl,
-		"\"%.80s\" is not an id: expected evt_ and 26 characters, or EVENT/ENDPOINT", text);
+	fail("standard input, line %zu: \"%.80s\" is not an id: nothing was done "
+	     "(hookctl list --ids prints ids)",
+		number, text);
+	return EXIT_USAGE;
 }
 
 /* One id a line. All are read before anything is done, so that a bad one spoils nothing. */
@@ -279,13 +314,32 @@ static int read_ids(struct job *j)
 		number++;
 		if (got < 0 && got != -E2BIG)
 			r = fail("standard input: %s", strerror(-got));
-		while (line.len && strchr(" \t", line.at[line.len - 1]))
-			line.at[--line.len] = '\0';
-		if (r == 0 && line.len)
-			r = add_id(j, line.at, "standard input", number);
+		if (r == 0)
+			r = add_line(j, &line, number);
 	}
 	buffer_free(&line);
 	return r;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Each of them once, or a dry run would count it twice. The oldest event is then the first. */
+static void sort_ids(struct texts *ids)
+{
+	size_t n = 0;
+
+	if (ids->n)
+		qsort(ids->at, ids->n, sizeof(*ids->at), compare_ids);
+	for (size_t i = 0; i < ids->n; i++) {
+		if (n && strcmp(ids->at[n - 1], ids->at[i]) == 0)
+			free(ids->at[i]);
+		else
+			ids->at[n++] = ids->at[i];
+	}
+	ids->n = n;
 }
 
 static int collect_ids(struct job *j, const struct texts *operands, bool *from_input)
@@ -295,12 +349,13 @@ static int collect_ids(struct job *j, const struct texts *operands, bool *from_i
 	*from_input = false;
 	for (size_t i = 0; r == 0 && i < operands->n; i++) {
 		if (strcmp(operands->at[i], "-") != 0) {
-			r = add_id(j, operands->at[i], "", 0);
+			r = add_argument(j, operands->at[i]);
 		} else if (!*from_input) {
 			*from_input = true;
 			r = read_ids(j);
 		}
 	}
+	sort_ids(&j->ids);
 	return r;
 }
 

@@ -1,5 +1,6 @@
 #include "words.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 
 #include "../lib/timestamp.h"
 #include "fields.h"
+#include "options.h"
 #include "say.h"
 
 /* ---- Times ---- */
@@ -149,25 +151,47 @@ static bool parse_local(const struct ctl *ctl, const char *text, const char *for
 	return true;
 }
 
+/* "01:58": of today, or of the day before or behind it if that is on the wrong side of now. */
+static bool parse_clock(const struct ctl *ctl, const char *text, int direction, int64_t *ms)
+{
+	struct tm now = break_down(ctl, ctl->now_ms), tm = now;
+	const char *end = strptime(text, "%H:%M", &tm);
+
+	if (!end || *end)
+		return false;
+	tm.tm_sec = 0;
+	if (direction < 0 && (tm.tm_hour * 60 + tm.tm_min > now.tm_hour * 60 + now.tm_min))
+		tm.tm_mday--;
+	if (direction > 0 && (tm.tm_hour * 60 + tm.tm_min <= now.tm_hour * 60 + now.tm_min))
+		tm.tm_mday++;
+	tm.tm_isdst = -1;
+	*ms = (int64_t)(ctl->utc ? timegm(&tm) : mktime(&tm)) * 1000;
+	return true;
+}
+
 int parse_moment(
 	const struct ctl *ctl, const char *name, const char *text, int direction, int64_t *ms)
 {
 	static const char *const formats[] = {"%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S",
 		"%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d"};
 	int64_t seconds;
+	int r;
 
-	if (timestamp_parse(text, strlen(text), ms) == 0)
+	if (timestamp_parse(text, strlen(text), ms) == 0 || parse_clock(ctl, text, direction, ms))
 		return 0;
 	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
 		if (parse_local(ctl, text, formats[i], ms))
 			return 0;
 	}
-	if (units_parse_duration(text, &seconds) == 0) {
+	r = units_parse_duration(text, &seconds);
+	if (r == -ERANGE)
+		return parse_duration(ctl, name, text, &seconds); /* says what is possible */
+	if (r == 0) {
 		*ms = ctl->now_ms + direction * seconds * 1000;
 		*ms = *ms < 0 ? 0 : *ms;
 		return 0;
 	}
 	return misused(ctl,
-		"%s: expected %s such as 2h, or a time such as \"2026-11-22 01:58\", not \"%s\"",
+		"%s: expected %s such as 2h, or a time such as 01:58 or \"2026-11-22 01:58\", not \"%s\"",
 		name, direction < 0 ? "how long ago" : "how long from now", text);
 }

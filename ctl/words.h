@@ -39,8 +39,8 @@ int64_t attempt_ended(const json_t *attempt);
 
 /*
  * A time as people give it: RFC 3339, or "2026-11-22", "2026-11-22 01:58", "2026-11-22 01:58:12",
- * or a duration: ago for direction -1, from now on for 1. name: of the option. Returns 0 or
- * EXIT_USAGE.
+ * or "01:58", the last one for direction -1 and the next one for 1, or a duration: ago for
+ * direction -1, from now on for 1. name: of the option. Returns 0 or EXIT_USAGE.
  */
 int parse_moment(
 	const struct ctl *ctl, const char *name, const char *text, int direction, int64_t *ms);

@@ -2,8 +2,9 @@
  * The client half of libhookd: an event becomes one POST /v1/events, the answer a receipt.
  *
  * The promise that matters is which failures mean "not stored". A request that never left is a
- * negative errno; one that left and was not answered is HOOKD_UNKNOWN, and is repeated once, which
- * is safe because every request carries an idempotency key, the caller's or one made here.
+ * negative errno; one that left and was not answered is HOOKD_UNKNOWN. Before that http.c repeats
+ * it once, which is safe because every event carries an idempotency key, the caller's or one made
+ * here.
  */
 #include "hookd.h"
 
@@ -200,14 +201,6 @@ static int refuse(struct hookd_client *client, int outcome, const char *problem)
 	return outcome;
 }
 
-static int64_t monotonic_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* A key for an event without one; grows with time, see event_id.h. */
 static int make_key(struct hookd_client *client, char key[static 27])
 {
@@ -249,22 +242,11 @@ static int explain_problem(struct hookd_client *client, const struct http_answer
 	return outcome;
 }
 
-/* One exchange, the repeat after a broken connection included, within the client's time. */
 static int exchange(
 	struct hookd_client *client, const struct http_request *request, struct http_answer *answer)
 {
-	int64_t deadline = monotonic_ms() + client->timeout_ms;
 	int r = http_exchange(client->http, request, client->timeout_ms, answer);
 
-	if (r == HTTP_BROKEN) {
-		int64_t left = deadline - monotonic_ms();
-
-		if (left > 0) {
-			r = http_exchange(client->http, request, (unsigned)left, answer);
-			if (r < 0) /* the first one may have been carried out */
-				r = HTTP_BROKEN;
-		}
-	}
 	if (r == HTTP_DONE) {
 		client->problem[0] = '\0';
 		return 0;
@@ -385,7 +367,8 @@ static int submit_raw(struct hookd_client *client, const struct hookd_event *eve
 			.content_type = event->content_type,
 			.idempotency_key = key,
 			.body = event->payload,
-			.body_len = event->payload_len};
+			.body_len = event->payload_len,
+			.is_keyed = true};
 
 		r = submit(client, &request, false, 1, receipt);
 	}
@@ -410,7 +393,8 @@ static int submit_envelope(struct hookd_client *client, const struct hookd_event
 			.target = "/v1/events",
 			.content_type = "application/json",
 			.body = body.at,
-			.body_len = body.len};
+			.body_len = body.len,
+			.is_keyed = true};
 
 		r = submit(client, &request, false, 1, receipt);
 	}
@@ -482,7 +466,8 @@ int hookd_submit_batch(struct hookd_client *client, const struct hookd_event *ev
 			.target = "/v1/events",
 			.content_type = "application/x-ndjson",
 			.body = body.at,
-			.body_len = body.len};
+			.body_len = body.len,
+			.is_keyed = true};
 
 		r = submit(client, &request, true, n, receipts);
 	}

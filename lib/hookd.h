@@ -32,6 +32,11 @@ const char *hookd_version(void);
  * What became of a call. HOOKD_UNKNOWN alone means "perhaps stored": submit again with the same
  * idempotency key. Every other value, and every negative errno, means "not stored".
  * The names are the problem codes of the HTTP API (doc/api.md).
+ *
+ * When the connection breaks after some of a request has left, the library sends it once more, with
+ * the same key, if there is time. A refusal of that second one that would pass (busy, stopping,
+ * full), and a hookd that is not to be reached any more, say nothing about the first one: these are
+ * HOOKD_UNKNOWN then.
  */
 enum hookd_outcome {
 	HOOKD_OK = 0,
@@ -44,7 +49,8 @@ enum hookd_outcome {
 	HOOKD_BUSY, /* 429, 503: overloaded just now; try again later */
 	HOOKD_STOPPING, /* 503: hookd is shutting down; try again later */
 	HOOKD_FULL, /* 507: budget, disk, or the endpoint's share of it used up */
-	HOOKD_UNKNOWN, /* 503 "unknown", or the connection broke or timed out after sending began */
+	HOOKD_UNKNOWN, /* 503 "unknown", or the connection broke, also at the second try, or the
+			* time was up, after sending began */
 	HOOKD_UNEXPECTED /* an answer that this library does not know; treat it as HOOKD_UNKNOWN */
 };
 

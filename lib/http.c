@@ -31,13 +31,30 @@ static void start_curl(void)
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
-/* As curl would, but close-on-exec. */
+/* Has some of the request been taken by a socket? A closed one takes nothing: EPIPE. */
+static bool has_left(const struct http_client *client)
+{
+	long sent = 0;
+
+	curl_easy_getinfo(client->curl, CURLINFO_REQUEST_SIZE, &sent);
+	return sent > 0;
+}
+
+/*
+ * As curl would, but close-on-exec, and not for a repeat: when a kept connection ends before the
+ * first byte of an answer, curl takes it for one that had ended before, and sends the request once
+ * more, a POST as well. But hookd may have died of it, or after it. A connection that really had
+ * ended is noticed earlier: curl looks at it before it takes it, and nothing can be written to it.
+ */
 static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	struct http_client *client = user;
-	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	int fd;
 
 	(void)purpose;
+	if (has_left(client))
+		return CURL_SOCKET_BAD;
+	fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 	client->socket_error = fd < 0 ? errno : 0;
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
@@ -152,6 +169,7 @@ static bool prepare(struct http_client *client, const struct http_request *reque
 	SET(CURLOPT_UNIX_SOCKET_PATH, client->address.sun_path);
 	SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, client);
+	SET(CURLOPT_MAXCONNECTS, 1L); /* a second one would serve for a repeat, too */
 	SET(CURLOPT_PATH_AS_IS, 1L); /* a name of ".." must not lead to another route */
 	SET(CURLOPT_PROTOCOLS_STR, "http");
 	SET(CURLOPT_PROXY, "");
@@ -181,12 +199,12 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Why there is no connection: an errno; 0: there was one. */
+/* Why there is no connection: an errno; 0: there is or was one. */
 static int connect_error(const struct http_client *client, CURLcode code)
 {
 	long error = 0;
 
-	if (code != CURLE_COULDNT_CONNECT)
+	if (code != CURLE_COULDNT_CONNECT || has_left(client))
 		return 0;
 	if (client->socket_error)
 		return client->socket_error;
@@ -217,23 +235,26 @@ static CURLcode perform(struct http_client *client, unsigned timeout_ms)
 static int explain_failure(struct http_client *client, CURLcode code)
 {
 	int error = connect_error(client, code);
-	long sent = 0;
 
-	curl_easy_getinfo(client->curl, CURLINFO_REQUEST_SIZE, &sent);
 	if (error) {
 		error = error == EAGAIN ? ETIMEDOUT : error;
 		snprintf(client->problem, sizeof(client->problem), "%s: %s",
 			client->address.sun_path, strerror(error));
 		return -error;
 	}
-	if (!client->problem[0])
+	if (code == CURLE_COULDNT_CONNECT) /* refused by on_open_socket() */
+		snprintf(client->problem, sizeof(client->problem),
+			"the connection ended before an answer");
+	else if (!client->problem[0])
 		snprintf(client->problem, sizeof(client->problem), "%s", curl_easy_strerror(code));
-	if (sent == 0 && code == CURLE_OUT_OF_MEMORY)
+	if (has_left(client))
+		return HTTP_BROKEN;
+	if (code == CURLE_OUT_OF_MEMORY)
 		return -ENOMEM;
-	return sent == 0 && code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : HTTP_BROKEN;
+	return code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : HTTP_BROKEN;
 }
 
-int http_exchange(struct http_client *client, const struct http_request *request,
+static int exchange_once(struct http_client *client, const struct http_request *request,
 	unsigned timeout_ms, struct http_answer *answer)
 {
 	struct curl_slist *headers = make_headers(request);
@@ -267,6 +288,52 @@ int http_exchange(struct http_client *client, const struct http_request *request
 		return HTTP_BROKEN;
 	}
 	return HTTP_DONE;
+}
+
+static bool is_get(const struct http_request *request)
+{
+	return strcmp(request->method, "GET") == 0;
+}
+
+/* Was the second one refused for a reason that the first one need not have met? */
+static bool is_passing(int status)
+{
+	return status == 429 || status >= 500;
+}
+
+/* What became of the second one is not what became of the first. */
+static int doubt(struct http_client *client, const char *second)
+{
+	snprintf(client->problem, sizeof(client->problem),
+		"the connection ended before an answer; at the second try: %s", second);
+	return HTTP_BROKEN;
+}
+
+static int exchange_again(struct http_client *client, const struct http_request *request,
+	unsigned timeout_ms, struct http_answer *answer)
+{
+	int r = exchange_once(client, request, timeout_ms, answer);
+	char status[32];
+
+	if (r < 0)
+		return doubt(client, strerror(-r));
+	if (r != HTTP_DONE || is_get(request) || !is_passing(answer->status))
+		return r;
+	snprintf(status, sizeof(status), "HTTP status %d", answer->status);
+	http_answer_clear(answer);
+	return doubt(client, status);
+}
+
+int http_exchange(struct http_client *client, const struct http_request *request,
+	unsigned timeout_ms, struct http_answer *answer)
+{
+	int64_t deadline_ms = now_ms() + timeout_ms, left_ms;
+	int r = exchange_once(client, request, timeout_ms, answer);
+
+	left_ms = deadline_ms - now_ms();
+	if (r != HTTP_BROKEN || left_ms < 1 || !(is_get(request) || request->is_keyed))
+		return r;
+	return exchange_again(client, request, (unsigned)left_ms, answer);
 }
 
 void http_answer_clear(struct http_answer *answer)

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import fcntl
 import json
 import os
 import pty
@@ -10,7 +11,9 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
+import termios
 import threading
 import time
 
@@ -88,8 +91,9 @@ class Screen:
         self.status, self.text = status, text
 
 
-def on_terminal(hookd, *arguments, answer=None, input=None, colour=False):
-    """Runs hookctl on a terminal of its own, and answers its question. input: comes through a pipe."""
+def on_terminal(hookd, *arguments, answer=None, input=None, colour=False, meanwhile=None, columns=0, stderr=None):
+    """Runs hookctl on a terminal of its own, and answers its question, after what happens meanwhile. input: comes
+    through a pipe. stderr: a file for it."""
     reading, writing = os.pipe()
     os.write(writing, (input or "").encode())
     os.close(writing)
@@ -97,6 +101,9 @@ def on_terminal(hookd, *arguments, answer=None, input=None, colour=False):
     if pid == 0:
         if input is not None:
             os.dup2(reading, 0)
+        if stderr is not None:
+            os.dup2(os.open(stderr, os.O_WRONLY | os.O_CREAT), 2)
+        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 0, columns, 0, 0))
         os.environ.update({"TERM": "xterm", "NO_COLOR": "" if colour else "1"})
         os.execv(PROGRAM, [PROGRAM, "--sockets", hookd.sockets, *arguments])
     os.close(reading)
@@ -113,6 +120,8 @@ def on_terminal(hookd, *arguments, answer=None, input=None, colour=False):
             break
         text += piece
         if answer is not None and text.endswith(b"[y/N] "):
+            if meanwhile:
+                meanwhile()
             os.write(terminal, answer.encode() + b"\n")
             answer = None
     os.close(terminal)
@@ -185,10 +194,14 @@ def test_the_strongest_socket_that_may_be_opened_is_used(hookd):
     assert as_nobody(hookd, "list", groups=[12346]).returncode == UNREACHABLE
 
 
+DIE = object()
+
+
 @contextlib.contextmanager
 def fake_hookd(directory, *answers):
-    """A server on admin.sock and submit.sock that gives these answers one after the other: bytes, or None to
-    close the connection. What was asked is in the list that it returns."""
+    """A server on admin.sock and submit.sock that gives these answers one after the other: bytes; None to close the
+    connection; DIE to close everything; or (bytes, one of the two) to answer before. What was asked is in the list
+    that it returns."""
     asked, left, lock = [], list(answers), threading.Lock()
     listeners = []
 
@@ -205,6 +218,10 @@ def fake_hookd(directory, *answers):
             body += connection.recv(65536)
         return body
 
+    def end():
+        for listener in listeners:
+            listener.shutdown(socket.SHUT_RDWR)
+
     def serve(listener):
         while True:
             try:
@@ -216,7 +233,16 @@ def fake_hookd(directory, *answers):
                     with lock:
                         asked.append(body)
                         answer = left.pop(0) if len(left) > 1 else left[0]
-                    if answer is None:
+                    if isinstance(answer, tuple):
+                        answer, then = answer
+                        if then is DIE:
+                            end()
+                        connection.shutdown(socket.SHUT_RD)  # takes nothing from before the answer on
+                        connection.sendall(answer)
+                        break
+                    if answer is DIE:
+                        end()
+                    if answer is DIE or answer is None:
                         break
                     connection.sendall(answer)
 
@@ -225,12 +251,13 @@ def fake_hookd(directory, *answers):
         listener.bind(os.path.join(directory, name))
         listener.listen(16)
         listeners.append(listener)
+    for listener in listeners:
         threading.Thread(target=serve, args=(listener,), daemon=True).start()
     try:
         yield asked
     finally:
+        end()
         for listener in listeners:
-            listener.shutdown(socket.SHUT_RDWR)
             listener.close()
 
 
@@ -289,7 +316,94 @@ def test_a_verb_is_not_repeated_when_the_connection_breaks(directory):
     assert len(asked) == 1
 
 
+def test_a_repeat_that_is_refused_leaves_a_get_unanswered(directory):
+    with fake_hookd(directory, DIE) as asked:
+        result = run_at(directory, "list")
+    assert result.returncode == UNREACHABLE and len(asked) == 1
+    assert "no answer from hookd" in result.stderr and "perhaps" not in result.stderr
+
+
+def test_a_stopped_hookd_fails_the_monitoring_check_within_seconds(directory):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(os.path.join(directory, "admin.sock"))
+    listener.listen(4)
+    start = time.monotonic()
+    result = run_at(directory, "status")
+    assert 9 < time.monotonic() - start < 15
+    assert result.returncode == UNREACHABLE and "no answer from hookd" in result.stderr
+    listener.close()
+
+
+def test_a_hookd_that_dies_in_the_middle_is_called_dead_and_what_was_done_counts(directory):
+    slice = {"matched": 1000, "changed": 1000, "not_found": [], "next": "c"}
+    with fake_hookd(directory, (http_answer(200, slice), DIE)):
+        result = run_at(directory, "purge", "--all", "-y")
+    assert result.returncode == FAILED
+    assert result.stderr == (f"hookctl: {directory}/admin.sock: hookd does not run behind this socket: "
+                             "systemctl status hookd\nbefore that, 1000 were purged\n")
+    assert result.stdout == ""
+
+
+def test_pause_that_loses_hookd_after_the_first_endpoint_is_done_in_part(directory):
+    endpoint = {"name": "x", "tenant": "", "state": "paused", "queue": {"pending": 3}}
+    os.makedirs(os.path.join(directory, "sockets"))
+    with fake_hookd(directory + "/sockets", (http_answer(200, endpoint), DIE)) as asked:
+        result = run_at(directory + "/sockets", "pause", "x", "y", "z", "--reason", "r")
+    assert result.returncode == FAILED and result.stdout.startswith("x paused") and len(asked) == 1
+    with fake_hookd(directory, (problem(404, "not_found", "there is no endpoint"), DIE)):
+        assert run_at(directory, "pause", "x", "y", "--reason", "r").returncode == UNREACHABLE
+
+
+NOT_UNDERSTOOD = [http_answer(200, b"<html>Welcome to nginx!</html>", "text/html"), http_answer(200, {}),
+                  http_answer(202, b""), b"HTTP/1.1 204 X\r\n\r\n", http_answer(200, [1]),
+                  http_answer(200, {"id": "", "items": [{"id": ""}], "matched": "1", "state": "", "file": None})]
+
+
+@pytest.mark.parametrize("answer", NOT_UNDERSTOOD, ids=["html", "empty", "nothing", "204", "array", "others"])
+@pytest.mark.parametrize("command", [["submit", "a.b", "--key", "k-1"], ["submit", "--batch"], ["hold", "--all"],
+                                     ["backup"], ["pause", "x", "--reason", "r"], ["resume", "x"],
+                                     ["resume", "--all", "-y"], ["status"]], ids=" ".join)
+def test_a_success_that_is_not_hookds_is_none(directory, command, answer):
+    with fake_hookd(directory, answer):
+        result = run_at(directory, *command, input='{"type":"a","data":1}\n')
+    assert result.returncode == FAILED and result.stdout == "", result
+    assert "an answer that hookctl does not understand, HTTP status 20" in result.stderr
+    assert ("perhaps" in result.stderr) == (command != ["status"])
+    assert ("submit again with --key k-1" in result.stderr) == ("k-1" in command)
+
+
+@needs_root
+def test_pausing_all_sending_needs_the_admin_socket_and_says_so(hookd):
+    os.chown(hookd.socket_path("manage"), 0, 12345)
+    result = as_nobody(hookd, "pause", "--all", "-y", groups=[12345])
+    assert result.returncode == UNREACHABLE
+    assert result.stderr == (f"hookctl: {hookd.sockets}/admin.sock: permission denied: "
+                             "be root or in group hookd-admin\n")
+    result = as_nobody(hookd, "pause", "nobody", groups=[12345])
+    assert result.returncode == FAILED and "there is no endpoint nobody" in result.stderr
+
+
 # ---- The command line ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["list", "-t", "or*"], "--type: expected a pattern"),
+    (["list", "--tenant", "b@d"], "--tenant: expected"),
+    (["list", "--events", "--tenant", "b@d"], "--tenant: expected"),
+    (["hold", "-s", "dead"], "--state: hold works on pending only"),
+    (["endpoint", "set", "x", "--types", "order*"], "--types: expected"),
+    (["endpoint", "set", "x", "--header", "Host: x"], "--header: Host is set by hookd itself"),
+    (["endpoint", "set", "x", "--url", "nonsense"], "--url: expected"),
+    (["endpoint", "add", "y", "nonsense"], "URL: expected"),
+    (["submit", "bad type"], "TYPE: expected"),
+    (["submit", "bad type", "--content-type", "text/plain"], "TYPE: expected"),
+    (["submit", "a", "--tenant", "b@d"], "--tenant: expected"),
+    (["submit", "a", "--at", "400d"], "--at: expected"),
+])
+def test_what_hookd_refuses_of_the_command_line_is_wrong_usage_too(ctl, arguments, words):
+    ctl("endpoint", "add", "x", "https://x.example/")
+    result = ctl(*arguments, input="1", status=USAGE)
+    assert result.stderr.startswith("hookctl: " + words) and result.stdout == ""
 
 
 def test_help_lists_every_command_and_each_explains_itself():
@@ -314,7 +428,11 @@ def test_a_mistyped_command_is_suggested():
     result = subprocess.run([PROGRAM, "stauts"], capture_output=True, text=True)
     assert result.returncode == USAGE
     assert 'there is no command "stauts"; did you mean "status"?' in result.stderr
-    result = subprocess.run([PROGRAM, "endpoint", "ad"], capture_output=True, text=True)
+    for words, meant in [("endpoint addd", "endpoint add"), ("test", "endpoint test"), ("lst", "list")]:
+        result = subprocess.run([PROGRAM, *words.split()], capture_output=True, text=True)
+        assert result.returncode == USAGE
+        assert f'there is no command "{words}"; did you mean "{meant}"?' in result.stderr
+    result = subprocess.run([PROGRAM, "endpoint"], capture_output=True, text=True)
     assert result.returncode == USAGE and "endpoint add" in result.stderr
 
 
@@ -334,6 +452,8 @@ def test_version():
 
 @pytest.mark.parametrize("arguments, words", [
     (["list", "--bogus"], "unknown option --bogus"),
+    (["list", "--sockets", ""], "--sockets: expected a directory"),
+    (["--sockets=", "list"], "--sockets: expected a directory"),
     (["list", "-z"], "unknown option -z"),
     (["list", "extra"], 'unexpected argument "extra"'),
     (["list", "-n"], "a value is missing behind -n"),
@@ -346,6 +466,13 @@ def test_version():
     (["list", "-e", "a/b", "--tenant", "c"], "exclude each other"),
     (["list", "--since", "yesterday"], "--since: expected how long ago such as 2h"),
     (["list", "--since", "2026-02-30"], "--since: expected"),
+    (["list", "--since", "99999d"], '--since: expected 0s to 36525d, not "99999d"'),
+    (["endpoint", "list", "--state", "or"], '--state: expected active or paused, not "or"'),
+    (["endpoint", "list", "--health", "ok,"], "--health: expected ok, failing or untried"),
+    (["endpoint", "rotate-secret", "x", "--overlap", "99999d"], '--overlap: expected 0s to 30d, not "99999d"'),
+    (["endpoint", "add", "x", "http://a/", "--max-age", "99999d"], '--max-age: expected 1s to 3650d, not "99999d"'),
+    (["verify", "--id", "a", "--timestamp", "1", "--signature", "x", "--tolerance", "9999w"],
+     '--tolerance: expected 0s to 36525d, not "9999w"'),
     (["list", "--http-status", "6xxx"], "--http-status: expected a status such as 503"),
     (["list", "--error", "bad"], "--error: expected one of ok, status, dns"),
     (["list", "--events", "-s", "dead"], "--events lists events"),
@@ -397,6 +524,14 @@ def test_an_output_that_cannot_be_written_is_a_failure(ctl):
     with open("/dev/full", "w") as full:
         result = subprocess.run([PROGRAM, "--sockets", ctl.hookd.sockets, "status"], stdout=full,
                                 stderr=subprocess.PIPE, text=True)
+    assert result.returncode == FAILED
+    assert "cannot write the output: No space left on device" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "--help"], ["help"], ["--version"], ["list", "--version"]])
+def test_a_help_that_cannot_be_written_is_a_failure(arguments):
+    with open("/dev/full", "w") as full:
+        result = subprocess.run([PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == FAILED
     assert "cannot write the output: No space left on device" in result.stderr
 
@@ -455,7 +590,7 @@ def test_list_shows_what_is_pending_held_and_dead(world):
     assert len(lines) == 7
     assert re.fullmatch(rf"{world.ids[2]}  order.paid  acme/slow  pending  {SPAN} +1/2    in {SPAN} +"
                         rf"connection refused by 127.0.0.1:{world.closed}", lines[1])
-    assert re.fullmatch(rf"{world.ids[2]}  order.paid  acme/bad   dead     {SPAN} +2/2    - +"
+    assert re.fullmatch(rf"{world.ids[2]}  order.paid  acme/bad   dead     {SPAN} +2/2    no try left  "
                         r"503 Service Unavailable", lines[2])
     assert not any(line != line.rstrip() for line in lines)
 
@@ -490,18 +625,120 @@ def test_list_ends_after_50_rows_on_a_terminal_and_says_how_many_more(ctl):
     screen = on_terminal(ctl.hookd, "list", "-t", "bulk.*")
     lines = screen.text.splitlines()
     assert screen.status == DONE and len(lines) == 52
-    assert lines[-1] == "50 shown, newest first; 80 more: hookctl list -t 'bulk.*' -n all"
+    assert lines[-1] == ("50 shown, newest first; 80 more: "
+                         f"hookctl --sockets {ctl.hookd.sockets} list -t 'bulk.*' -n all")
     assert len(on_terminal(ctl.hookd, "list", "-n", "all").text.splitlines()) == 131
 
 
-def test_list_n_limits_and_notes_the_rest_on_standard_error(ctl):
+def test_list_n_limits_and_counts_nothing(ctl):
     fill(ctl.hookd, 5)
     result = ctl("list", "-n", "3")
-    assert len(result.stdout.splitlines()) == 4
-    assert result.stderr == "3 shown, newest first; 2 more: hookctl list -n all\n"
-    result = ctl("list", "--oldest", "-n1")
-    assert result.stderr == "1 shown, oldest first; 4 more: hookctl list --oldest -n all\n"
-    assert ctl("list", "-n", "5").stderr == ""
+    assert len(result.stdout.splitlines()) == 4 and result.stderr == ""
+    assert on_terminal(ctl.hookd, "list", "--oldest", "-n1").text.count("\n") == 2
+
+
+def page(n, next="c"):
+    return http_answer(200, {"items": [{"id": "x", "event": "x"}] * n, "next": next})
+
+
+@pytest.mark.parametrize("arguments, columns", [(["-n", "1"], 2), (["-n", "1", "--json"], 1), (["-n", "1", "--ids"], 1)])
+def test_rows_that_were_asked_for_cost_one_request(directory, arguments, columns):
+    with fake_hookd(directory, page(1)) as asked:
+        result = run_at(directory, "list", *arguments)
+    assert (result.returncode, result.stderr, len(result.stdout.splitlines())) == (DONE, "", columns)
+    assert len(asked) == 1
+
+
+def test_the_rest_is_counted_in_two_pages_at_most(directory):
+    class Fake:
+        sockets = directory
+
+    with fake_hookd(directory, page(50), page(1000), page(1000)) as asked:
+        screen = on_terminal(Fake, "list")
+    assert screen.text.endswith("50 shown, newest first; at least 2000 more: "
+                                f"hookctl --sockets {directory} list -n all\n")
+    assert len(asked) == 3
+
+
+def test_the_rest_is_not_counted_for_nobody(directory):
+    class Fake:
+        sockets = directory
+
+    with fake_hookd(directory, page(50), page(1000)) as asked:
+        assert on_terminal(Fake, "list", stderr="/dev/null").text.count("\n") == 51
+        assert len(asked) == 1
+
+
+def test_the_hint_keeps_every_option(ctl):
+    fill(ctl.hookd, 60)
+    screen = on_terminal(ctl.hookd, "--utc", "list", "-s", "pending,dead")
+    assert screen.text.splitlines()[-1] == ("50 shown, newest first; 10 more: hookctl --sockets "
+                                            f"{ctl.hookd.sockets} --utc list -s pending,dead -n all")
+
+
+def test_a_list_ends_when_its_output_cannot_be_written(directory):
+    with open("/dev/full", "w") as full, fake_hookd(directory, page(1000)) as asked:
+        result = subprocess.run([PROGRAM, "--sockets", directory, "list", "--json"], stdout=full,
+                                stderr=subprocess.PIPE, text=True, timeout=30 * PATIENCE)
+    assert result.returncode == FAILED and "No space left on device" in result.stderr
+    assert len(asked) == 1
+
+
+def test_list_says_why_a_delivery_is_dead(world):
+    world("cancel", f"{world.ids[0]}/slow", "-y")
+    world("endpoint", "remove", "acme/slow", "-y")
+    wait_until(lambda: states(world.hookd, "slow") == {"dead": 3})
+    lines = world("list", "-e", "acme/slow").stdout.splitlines()[1:]
+    assert sorted(re.search(r"1/2    (\S+( \S+)?)  ", line)[1] for line in lines) == [
+        "cancelled", "endpoint removed", "endpoint removed"]
+
+
+def test_a_delivery_that_is_too_old_says_so(ctl):
+    ctl.hookd.admin.add_endpoint("codes", "https://codes.example/", max_age_s=1)
+    ctl.hookd.admin.post("/v1/endpoints/codes/pause")
+    event = ctl.hookd.submit.submit("code.made")["id"]
+    time.sleep(1.1)
+    ctl.hookd.admin.post("/v1/endpoints/codes/resume")
+    ctl.hookd.manage.wait_for(event, "codes", "dead")
+    assert re.search(r" 0/12 +too old +-$", ctl("list").stdout, re.M)
+    assert "0 of 12 tries: too old to be sent" in ctl("show", event).stdout
+
+
+def test_the_last_answer_is_cut_to_the_terminal(world):
+    lines = on_terminal(world.hookd, "list", columns=115).text.splitlines()
+    assert max(map(len, lines)) == 115
+    assert any(line.endswith("...") for line in lines)
+    lines = on_terminal(world.hookd, "list", columns=200).text.splitlines()
+    assert any(line.endswith(f"connection refused by 127.0.0.1:{world.closed}") for line in lines)
+    assert all(len(line) > 80 for line in on_terminal(world.hookd, "list", columns=80).text.splitlines())
+
+
+def test_a_clock_time_is_the_last_one_of_that_name(world):
+    at = lambda seconds: f"{datetime.datetime.utcnow() + datetime.timedelta(seconds=seconds):%H:%M}"
+    count = lambda *filters: len(world("--utc", "list", "--ids", *filters).stdout.splitlines())
+    assert count("--since", at(-120)) == 6 and count("--until", at(-120)) == 0
+    assert count("--since", at(180)) == 6 and count("--until", at(180)) == 0  # yesterday's
+    assert "--since: expected how long ago" in world("list", "--since", "25:00", status=USAGE).stderr
+
+
+def test_a_clock_time_is_local_or_utc(directory):
+    def asked(*options):
+        with fake_hookd(directory, http_answer(200, {"matched": 0, "changed": 0, "not_found": [], "next": None})) as bodies:
+            subprocess.run([PROGRAM, "--sockets", directory, *options, "hold", "--since", "00:00"], check=True,
+                           stdout=subprocess.DEVNULL, env={**os.environ, "TZ": "Asia/Kolkata"})
+        for name in ["admin.sock", "submit.sock"]:
+            os.unlink(os.path.join(directory, name))
+        return json.loads(bodies[0])["since"]
+
+    assert asked().endswith("T18:30:00.000Z")
+    assert asked("--utc").endswith("T00:00:00.000Z")
+
+
+def test_deliver_at_a_clock_time_is_the_next_one(ctl):
+    then = datetime.datetime.utcnow() - datetime.timedelta(minutes=2)
+    event = ctl("--utc", "submit", "a", "--at", f"{then:%H:%M}", input="1").stdout.strip()
+    at = ctl.hookd.manage.get(f"/v1/events/{event}").json["deliver_at"]
+    assert at == f"{then + datetime.timedelta(days=1):%Y-%m-%dT%H:%M}:00.000Z"
 
 
 def test_an_empty_list_says_so_on_a_terminal_only(ctl):
@@ -698,6 +935,71 @@ def test_purge_asks_and_forgets_for_good(world):
     assert states(world.hookd, "bad") == {}
 
 
+@pytest.mark.parametrize("verb, state, asked", [("cancel", "pending", "cancel 1 delivery?"),
+                                                ("purge", "pending", "purge 1 delivery for good?")])
+def test_what_comes_while_the_question_stands_is_not_meant(ctl, verb, state, asked):
+    fill(ctl.hookd, 1, "race")
+    more = lambda: [ctl.hookd.submit.submit("bulk.late") for _ in range(5)]
+    screen = on_terminal(ctl.hookd, verb, "-s", state, "-t", "bulk.*", answer="y", meanwhile=more)
+    assert asked in screen.text and screen.text.splitlines()[-1].startswith("1 ")
+    assert states(ctl.hookd, "race", "")["pending"] == 5
+
+
+def test_what_is_delivered_while_the_question_stands_is_not_replayed(world):
+    def more():
+        event = world.hookd.submit.submit("order.late", tenant="acme")["id"]
+        world.hookd.manage.wait_for(event, "good", "delivered")
+
+    screen = on_terminal(world.hookd, "replay", "-e", "acme/good", "-s", "delivered", answer="y", meanwhile=more)
+    assert screen.text == "replay 3 deliveries? [y/N] y\n3 replayed\n"
+
+
+def test_all_is_what_there_was_when_it_asked(ctl):
+    fill(ctl.hookd, 2)
+    screen = on_terminal(ctl.hookd, "cancel", "--all", answer="y",
+                         meanwhile=lambda: ctl.hookd.submit.submit("bulk.late"))
+    assert screen.text == "cancel 2 deliveries? [y/N] y\n2 cancelled\n"
+
+
+def test_an_until_that_was_given_stays(directory):
+    class Fake:
+        sockets = directory
+
+    answer = http_answer(200, {"matched": 1, "changed": 1, "not_found": [], "next": None})
+    with fake_hookd(directory, answer) as asked:
+        on_terminal(Fake, "cancel", "--all", answer="y")
+        on_terminal(Fake, "cancel", "--until", "2026-01-02T03:04:05Z", answer="y")
+        on_terminal(Fake, "cancel", "evt_" + 26 * "0", answer="y")
+    untils = [json.loads(body).get("until") for body in asked]
+    assert untils[0] and untils[0] == untils[1]
+    assert untils[2:] == 2 * ["2026-01-02T03:04:05.000Z"] + [None, None]
+
+
+def test_an_id_given_twice_is_one(world):
+    slow = f"{world.ids[0]}/slow"
+    assert world("hold", "-", "--dry-run", input=f"{slow}\n{slow}\n").stdout == "1 would be held\n"
+    result = world("hold", slow, slow)
+    assert (result.stdout, result.stderr) == ("1 held\n", "")
+
+
+def test_an_id_on_standard_input_may_have_spaces_around_it_but_no_nul(world):
+    slow = f"{world.ids[0]}/slow"
+    assert world("hold", "-", input=f" \t{slow} \n").stdout == "1 held\n"
+    for bad in [f"{slow}\0garbage", f"{slow}\0", f"\0{slow}"]:
+        result = world("release", "-", input=bad + "\n", status=USAGE)
+        assert "standard input, line 1: " in result.stderr and "nothing was done" in result.stderr
+
+
+def test_left_ones_are_explained_by_what_can_be(world):
+    world("endpoint", "remove", "acme/bad", "-y")
+    wait_until(lambda: world.hookd.manage.get("/v1/endpoints/bad", tenant="acme").status == 404)
+    result = world("replay", "-s", "dead", "--tenant", "acme", "--dry-run")
+    assert (result.stdout, result.stderr) == ("0 would be replayed\n", "3 left as they are: of a removed endpoint\n")
+    assert world("hold", world.ids[0], "-s", "pending").stderr == "2 left as they are: not pending\n"
+    assert world("replay", world.ids[0], "-s", "dead").stderr == (
+        "3 left as they are: not dead, or of a removed endpoint\n")
+
+
 def test_the_question_finds_the_terminal_when_ids_come_through_a_pipe(world):
     ids = "".join(f"{event}/slow\n" for event in world.ids)
     screen = on_terminal(world.hookd, "cancel", "-", input=ids, answer="y")
@@ -732,6 +1034,34 @@ def test_pause_and_resume_endpoints(world):
     endpoint = world.hookd.manage.get("/v1/endpoints/slow", tenant="acme").json
     assert (endpoint["state"], endpoint["paused_by"], endpoint["reason"]) == ("paused", "request", "their weekend")
     assert world("resume", "acme/slow").stdout == "acme/slow resumed; 3 pending\n"
+
+
+def test_pausing_again_keeps_the_reason(world):
+    world("pause", "acme/slow", "--reason", "Ann: do not touch")
+    assert re.fullmatch(rf"acme/slow is paused already, for {SPAN}: Ann: do not touch\n",
+                        world("pause", "acme/slow").stdout)
+    reason = lambda: world.hookd.manage.get("/v1/endpoints/slow", tenant="acme").json["reason"]
+    assert reason() == "Ann: do not touch"
+    assert json.loads(world("pause", "acme/slow", "--json").stdout)["reason"] == "Ann: do not touch"
+    world("pause", "acme/slow", "--reason", "Bob: nor I")
+    assert reason() == "Bob: nor I"
+
+
+def test_pausing_all_sending_again_keeps_the_reason(ctl):
+    ctl("pause", "--all", "-y", "--reason", "Ann: do not touch")
+    assert re.fullmatch(rf"all sending is paused already, for {SPAN}: Ann: do not touch\n",
+                        ctl("pause", "--all", "-y").stdout)
+    assert ctl.hookd.manage.get("/v1/status").json["sending"]["reason"] == "Ann: do not touch"
+
+
+def test_what_all_sending_keeps_back_is_told(world):
+    world("pause", "acme/slow")
+    assert world("resume", "acme/slow").stderr == ""
+    world("pause", "--all", "-y")
+    assert world("resume", "acme/slow").stderr == "all sending is still paused (hookctl resume --all)\n"
+    result = world("backlog")
+    assert result.stderr == "all sending is paused (hookctl resume --all)\n"
+    assert re.search(r"^acme/slow .* paused$", result.stdout, re.M)
 
 
 def test_pause_goes_on_behind_an_endpoint_that_is_not_there(world):
@@ -811,6 +1141,17 @@ def test_endpoint_settings_reach_hookd_and_empty_values_bring_defaults_back(ctl,
     assert {name: get()[name] for name in expected} == expected and len(get()["retry_schedule_s"]) == 11
 
 
+def test_patterns_may_have_spaces_between_them(ctl):
+    ctl("endpoint", "add", "x", "https://x.example/", "--types", " order.*, user.* ,a")
+    assert ctl.hookd.manage.get("/v1/endpoints/x").json["types"] == ["order.*", "user.*", "a"]
+
+
+def test_help_says_what_has_no_limit():
+    text = subprocess.run([PROGRAM, "endpoint", "set", "--help"], capture_output=True, text=True).stdout
+    assert re.search(r"--max-age SPAN +what is older is not sent at all; none: ", text)
+    assert re.search(r"--rate N .*; none: no limit", text)
+
+
 def test_a_header_from_a_file_is_sent(ctl, receive, tmp_path):
     receiver, token = receive(), tmp_path / "token"
     token.write_text("Bearer 123\n")
@@ -823,9 +1164,9 @@ def test_a_header_from_a_file_is_sent(ctl, receive, tmp_path):
 
 def test_a_problem_names_the_option(ctl):
     ctl("endpoint", "add", "x", "https://x.example/")
-    assert ctl("endpoint", "set", "x", "--ca", "../x", status=FAILED).stderr.startswith("hookctl: --ca: expected")
-    result = ctl("endpoint", "add", "y", "https://10.0.0.1/", status=FAILED)
-    assert result.stderr.startswith("hookctl: url: ") and "allow it with --allow-private" in result.stderr
+    assert ctl("endpoint", "set", "x", "--ca", "../x", status=USAGE).stderr.startswith("hookctl: --ca: expected")
+    result = ctl("endpoint", "add", "y", "https://10.0.0.1/", status=USAGE)
+    assert result.stderr.startswith("hookctl: URL: ") and "allow it with --allow-private" in result.stderr
     result = ctl("endpoint", "add", "x", "https://x.example/", status=FAILED)
     assert result.stderr == "hookctl: name: there is an endpoint of this name already\n"
 
@@ -881,7 +1222,7 @@ def test_endpoint_remove_says_how_many_deliveries_die_and_asks(world):
         "acme/slow removed; 3 deliveries become dead letters\n"
     wait_until(lambda: states(world.hookd, "slow") == {"dead": 3})
     result = world("replay", "-e", "acme/slow")
-    assert result.stdout == "0 replayed\n" and "nothing of a removed endpoint" in result.stderr
+    assert result.stdout == "0 replayed\n" and "of a removed endpoint" in result.stderr
 
 
 def test_endpoint_test_tells_what_came_back(world):
@@ -985,8 +1326,22 @@ def test_submit_is_repeated_once_with_the_same_key_when_its_fate_is_unknown(dire
 def test_submit_names_the_key_when_the_fate_stays_unknown(directory):
     with fake_hookd(directory, problem(503, "unknown", "the store failed: perhaps stored")) as asked:
         result = run_at(directory, "submit", "a", "--key", "k-1")
-    assert result.returncode == FAILED and len(asked) == 2
+    assert result.returncode == FAILED and len(asked) == 1
     assert "perhaps stored; to be sure, submit again with --key k-1" in result.stderr
+
+
+@pytest.mark.parametrize("second", [DIE, None, problem(503, "busy", "x"), problem(507, "full", "x")],
+                         ids=["refused", "broken", "busy", "full"])
+@pytest.mark.parametrize("options", [["--key", "k-1"], [], ["--content-type", "text/plain"]], ids=" ".join)
+def test_a_second_try_that_fails_does_not_make_the_first_one_undone(directory, options, second):
+    with fake_hookd(directory, *([DIE] if second is DIE else [None, second])) as asked:
+        result = run_at(directory, "submit", "a", *options)
+    assert result.returncode == FAILED and result.stdout == "", result
+    key = re.search(r"perhaps stored; to be sure, submit again with --key (\S+)\n", result.stderr)[1]
+    if options == ["--key", "k-1"]:
+        assert key == "k-1"
+    elif not options:
+        assert json.loads(asked[0])["idempotency_key"] == key
 
 
 def lines_of(n, **members):
@@ -1036,6 +1391,102 @@ def test_batch_without_keys_is_not_repeated(directory):
         result = run_at(directory, "submit", "--batch", input=lines_of(3) + lines_of(1, idempotency_key="k"))
     assert result.returncode == FAILED and len(asked) == 1
     assert "lines 1 to 4: perhaps stored" in result.stderr and "not tried again" in result.stderr
+
+
+def receipts(n):
+    return http_answer(202, {"items": [{"id": f"evt_{i:026}", "deliveries": 1, "duplicate": False} for i in range(n)]})
+
+
+@pytest.mark.parametrize("end", [None, DIE], ids=["broken", "dead"])
+def test_batch_without_keys_is_not_repeated_on_a_kept_connection_either(directory, end):
+    with fake_hookd(directory, receipts(1000), end, receipts(500)) as asked:
+        result = run_at(directory, "submit", "--batch", input=lines_of(1500))
+    assert result.returncode == FAILED and len(asked) == 2
+    assert "lines 1001 to 1500: perhaps stored" in result.stderr and "not submitted" not in result.stderr
+    assert "1000 events submitted" in result.stderr and len(result.stdout.splitlines()) == 1000
+
+
+@pytest.mark.parametrize("second", [DIE, None, problem(503, "stopping", "x")], ids=["refused", "broken", "stopping"])
+def test_batch_with_keys_is_unknown_when_its_second_try_is_refused(directory, second):
+    with fake_hookd(directory, *([DIE] if second is DIE else [None, second])):
+        result = run_at(directory, "submit", "--batch", input=lines_of(3, idempotency_key="k"))
+    assert result.returncode == FAILED
+    assert "lines 1 to 3: perhaps stored; nothing behind was submitted" in result.stderr
+    assert "not submitted" not in result.stderr
+
+
+def test_batch_opens_a_connection_again_that_ended_while_it_was_idle(directory):
+    with fake_hookd(directory, (receipts(1000), None), receipts(1)) as asked:
+        process = subprocess.Popen([PROGRAM, "--sockets", directory, "submit", "--batch"], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process.stdin.write(lines_of(1001))
+        process.stdin.flush()
+        wait_until(lambda: len(asked) == 1)
+        time.sleep(0.5)
+        out, err = process.communicate()
+    assert process.returncode == DONE and len(asked) == 2, err
+    assert len(out.splitlines()) == 1001
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["without keys", "with keys"])
+def test_batch_that_loses_hookd_says_of_every_line_what_became_of_it(hookd, tmp_path, keyed):
+    """On a slow disk, so that hookd has a request when it dies."""
+    task = next(t for t in os.listdir(f"/proc/{hookd.process.pid}/task")
+                if open(f"/proc/{hookd.process.pid}/task/{t}/comm").read() == "hookd-store\n")
+    tracer = subprocess.Popen(["strace", "-p", task, "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_exit=700000"],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(0.5)
+    lines = "".join(json.dumps({"type": "a.b", "data": i, **({"idempotency_key": f"k{i}"} if keyed else {})}) + "\n"
+                    for i in range(20000))
+    (tmp_path / "batch").write_text(lines)
+    process = subprocess.Popen([PROGRAM, "--sockets", hookd.sockets, "submit", "--batch", str(tmp_path / "batch")],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: hookd.manage.get("/v1/status").json["intake"]["accepted_total"] == 1000)
+    time.sleep(0.2)
+    hookd.kill()
+    out, err = process.communicate(timeout=60 * PATIENCE)
+    tracer.wait()
+    hookd.start()
+    stored = [event["id"] for event in hookd.manage.all("/v1/events", order="oldest")]
+    assert process.returncode == FAILED and is_clean(err), err
+    assert out.splitlines() == stored[:1000] and len(stored) in (1000, 2000)
+    assert "lines 1001 to 2000: perhaps stored" in err and "nothing behind was submitted" in err
+    assert "1000 events submitted" in err
+
+
+def test_batch_of_which_an_answer_forgets_a_line_is_not_done(directory):
+    with fake_hookd(directory, receipts(2)):
+        result = run_at(directory, "submit", "--batch", input=lines_of(3))
+    assert result.returncode == FAILED and result.stdout == ""
+    assert "lines 1 to 3: perhaps stored" in result.stderr
+
+
+def test_batch_goes_in_smaller_requests_when_hookd_takes_less(make_hookd):
+    hookd = make_hookd({"intake": {"max_payload": "60K", "max_batch": "64K"}})
+    lines = "".join(json.dumps({"type": "a.b", "data": f"{i:0220}"}) + "\n" for i in range(3000))
+    lines += json.dumps({"type": "a.b", "data": "x" * 70000}) + "\n" + lines_of(1)
+    result = hookctl(hookd, "submit", "--batch", input=lines)
+    assert result.returncode == FAILED
+    ids = result.stdout.splitlines()
+    assert len(ids) == 3001 and ids == sorted(set(ids))
+    assert [e["id"] for e in hookd.manage.all("/v1/events", order="oldest")] == ids
+    first, second, *rest = result.stderr.splitlines()
+    assert first.startswith("hookctl: the body has 70") and "[intake] max_batch" in first
+    assert second == "line 3001: not stored" and rest[0] == "3001 events submitted"
+
+
+def test_batch_goes_in_smaller_requests_when_it_would_owe_too_much_at_once(ctl):
+    for n in range(101):
+        ctl.hookd.admin.add_endpoint(f"e{n}", "https://later.example/", types=["none"])
+    result = ctl("submit", "--batch", input=lines_of(1000))
+    assert len(result.stdout.splitlines()) == 1000 and result.stderr.startswith("1000 events submitted")
+
+
+def test_batch_with_a_payload_that_is_too_large_is_refused_as_a_whole(make_hookd):
+    hookd = make_hookd({"intake": {"max_payload": "1K"}})
+    result = hookctl(hookd, "submit", "--batch", input=lines_of(3) + '{"type":"a","data":"%s"}\n' % (2000 * "x"))
+    assert result.returncode == FAILED and result.stdout == ""
+    assert "line 4: data: receivers would get" in result.stderr and "lines 1 to 4: not stored" in result.stderr
 
 
 def test_batch_waits_while_hookd_is_busy(directory):
@@ -1157,6 +1608,21 @@ def test_listen_answers_as_it_is_told(ctl):
         ctl.hookd.manage.wait_for(event, "x", "delivered")
 
 
+def test_listen_does_not_claim_an_answer_that_was_cut_short(ctl):
+    with Listening(ctl.hookd, "--delay", "60s") as listening:
+        ctl("endpoint", "add", "x", listening.url)
+        event = ctl("submit", "a", input="1").stdout.strip()
+        wait_until(lambda: ctl.hookd.manage.delivery(event, "x")["waiting_for"] == "answer")
+        time.sleep(0.3)
+        status, out, _ = listening.stop()
+        assert status == DONE and out.endswith("  not answered\n")
+
+
+def test_listen_complains_about_its_own_option(ctl):
+    result = ctl("listen", "0", "--subscribe", "b a d", status=USAGE)
+    assert result.stderr.startswith("hookctl: --subscribe: expected")
+
+
 def test_listen_stalls_until_the_sender_gives_up_and_ends_at_once(ctl):
     with Listening(ctl.hookd, "--stall") as listening:
         ctl("endpoint", "add", "x", listening.url, "--timeout", "1s")
@@ -1271,11 +1737,11 @@ def test_a_closed_standard_output_is_not_a_socket(ctl):
 # ---- Completion ---------------------------------------------------------------------------------
 
 
-def complete(hookd, *words):
+def complete(hookd, *words, program="hookctl"):
     """What bash offers behind these words."""
     script = (f'source {ROOT}/ctl/completion/hookctl.bash; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _hookctl; '
               'printf "%s\\n" "${COMPREPLY[@]}"')
-    result = subprocess.run(["bash", "-c", script, "bash", "hookctl", *words], capture_output=True, text=True,
+    result = subprocess.run(["bash", "-c", script, "bash", program, *words], capture_output=True, text=True,
                             env={**os.environ, "HOOKD_SOCKETS": hookd.sockets,
                                  "PATH": os.path.dirname(PROGRAM) + ":" + os.environ["PATH"]})
     assert result.stderr == ""
@@ -1290,6 +1756,20 @@ def test_bash_completes_commands_options_and_endpoints(world):
     assert sorted(complete(world.hookd, "pause", "")) == ["acme/bad", "acme/good", "acme/slow"]
     assert complete(world.hookd, "list", "-e", "acme/g") == ["acme/good"]
     assert complete(world.hookd, "list", "-s", "de") == ["delivered", "dead"]
+    assert complete(world.hookd, "list", "-s", "dead,") == ["dead,pending", "dead,held", "dead,delivered"]
+    assert complete(world.hookd, "list", "--state", "=") == ["pending", "held", "delivered", "dead"]
+    assert complete(world.hookd, "list", "--state", "=", "pe") == ["pending"]
+    assert complete(world.hookd, "list", "--tenant", "") == ["acme"]
+    assert {"status", "list", "endpoint"} <= set(complete(world.hookd, "help", ""))
+    assert "add" in complete(world.hookd, "help", "endpoint", "")
+    assert complete(world.hookd, "help", "pause", "") == []
+
+
+def test_bash_asks_the_hookctl_that_is_typed(world, directory):
+    link = os.path.join(directory, "other")
+    os.symlink(PROGRAM, link)
+    assert complete(world.hookd, "list", "-e", "acme/g", program=link) == ["acme/good"]
+    assert complete(world.hookd, "list", "-e", "acme/g", program="/nowhere/hookctl") == []
 
 
 def test_bash_completion_is_quiet_without_hookd(hookd):
@@ -1305,6 +1785,7 @@ def complete_in_zsh(hookd, *words):
         _files() { print files }
         _directories() { print directories }
         _message() { print message }
+        compset() { }
         words=("$@") CURRENT=$#
         source $SCRIPT
     """
@@ -1325,3 +1806,7 @@ def test_zsh_completes_commands_options_and_endpoints(world):
     assert sorted(complete_in_zsh(world.hookd, "pause", "")) == ["acme/bad", "acme/good", "acme/slow"]
     assert "delivered" in complete_in_zsh(world.hookd, "list", "-s", "")
     assert complete_in_zsh(world.hookd, "submit", "x", "") == ["files"]
+    assert "held" in complete_in_zsh(world.hookd, "list", "--state=")
+    assert complete_in_zsh(world.hookd, "list", "--tenant", "") == ["acme"]
+    assert "list" in complete_in_zsh(world.hookd, "help", "")
+    assert "add" in complete_in_zsh(world.hookd, "help", "endpoint", "")

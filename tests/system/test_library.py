@@ -308,6 +308,72 @@ def test_the_repeat_after_a_broken_connection_may_succeed(program, directory):
     assert program(directory + "/fake.sock")("submit 1")[:3] == ["0", "ok", "evt_01M80FKB5JV3RS3DTR98H6BCFN"]
 
 
+RECEIPT = b'{"id":"evt_01M80FKB5JV3RS3DTR98H6BCFN","deliveries":1,"duplicate":false}'
+STORED = b"HTTP/1.1 202 OK\r\nContent-Length: %d\r\n\r\n" % len(RECEIPT) + RECEIPT
+
+
+def keeping_hookd(path, *connections, dies=False):
+    """Keeps its connections: each gives its answers, one a request, reads what None stands for, and ends. Then it
+    dies, or takes no more of them."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(5)
+    seen = []
+
+    def run():
+        for answers in connections:
+            connection, _ = listener.accept()
+            for answer in answers:
+                seen.append(connection.recv(65536))
+                if answer:
+                    connection.sendall(answer)
+            if dies and answers is connections[-1]:
+                listener.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+    threading.Thread(target=run, daemon=True).start()
+    return seen
+
+
+def key_in(request):
+    return json.loads(request.split(b"\r\n\r\n")[1])["idempotency_key"]
+
+
+def test_a_request_that_a_dying_hookd_received_is_unknown_and_not_refused(program, directory):
+    seen = keeping_hookd(directory + "/fake.sock", [STORED, None], dies=True)
+    ask = program(directory + "/fake.sock")
+    assert ask("submit 1")[1] == "ok"
+    answer = ask("submit 2")
+    assert answer[1] == "unknown" and "Connection refused" in answer[6], answer
+    assert len(seen) == 2
+
+
+def test_a_kept_connection_that_breaks_is_repeated_once_and_not_twice(program, directory):
+    seen = keeping_hookd(directory + "/fake.sock", [STORED, None], [None], [STORED])
+    ask = program(directory + "/fake.sock")
+    assert ask("submit 1")[1] == "ok"
+    assert ask("submit 2")[1] == "unknown"
+    assert len(seen) == 3 and key_in(seen[1]) == key_in(seen[2])
+
+
+def test_a_connection_that_ended_while_it_was_idle_costs_no_repeat(program, directory):
+    seen = keeping_hookd(directory + "/fake.sock", [STORED], [STORED], [STORED])
+    ask = program(directory + "/fake.sock")
+    for n in range(3):
+        assert ask(f"submit {n}")[1] == "ok"
+        time.sleep(0.2)
+    assert len(seen) == 3 and len({key_in(request) for request in seen}) == 3
+
+
+@pytest.mark.parametrize("status, code, outcome", [(503, "busy", "unknown"), (503, "stopping", "unknown"),
+                                                   (507, "full", "unknown"), (429, "too_many", "unknown"),
+                                                   (400, "invalid", "invalid"), (422, "key_reused", "key_reused")])
+def test_a_refusal_that_passes_says_nothing_about_the_request_before_it(program, directory, status, code, outcome):
+    fake_hookd(directory + "/fake.sock", [None, problem(status, code)])
+    answer = program(directory + "/fake.sock")("submit 1")
+    assert answer[1] == outcome, answer
+
+
 @pytest.mark.parametrize("status, code, outcome", [
     (400, "malformed", "malformed"), (400, "invalid", "invalid"), (403, "forbidden", "forbidden"),
     (413, "too_large", "too_large"), (429, "too_many", "busy"), (503, "busy", "busy"), (503, "stopping", "stopping"),
