@@ -415,7 +415,7 @@ static void on_lost(void *user, struct sending_job *sending, bool guilty)
 	} else if (slot && guilty) {
 		conclude_attempt(d, job, slot, &died);
 	} else {
-		suspects_add(&d->suspects, &job->delivery);
+		suspects_add(&d->suspects, &job->delivery, clock_monotonic_us());
 		give_back(d, job->claimed, job->payload_len);
 		job->claimed = NULL;
 	}

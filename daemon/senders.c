@@ -15,11 +15,14 @@
 #include <event2/event.h>
 
 #include "channel.h"
+#include "clock.h"
 #include "log.h"
 
 #define CHANNEL_FD 3
 #define DELAY_MS_MAX 60000
 #define END_MS_MAX 1000
+#define YOUNG_MS 1000
+#define SUSPECTS_AT_FIRST 8
 /* A tick is a second in which the loop has run: hookd's own standstill is not held against senders.
  */
 #define START_TICKS 60 /* to begin to work */
@@ -33,6 +36,7 @@ struct sender {
 	unsigned place; /* 0 to count - 1, of the current generation */
 	bool ready, leaving, for_suspects, reaped;
 	uint64_t deadline; /* in ticks: to be ready */
+	int64_t started_us;
 	unsigned n_jobs;
 	struct sending_job *jobs;
 };
@@ -165,13 +169,24 @@ static void arm_respawn(struct senders *s)
 	event_add(s->respawn, &delay);
 }
 
-/* A sender that had begun to work is replaced at once; one that cannot even begin, more and more
- * rarely. */
-static void set_delay(struct senders *s, bool worked)
+/* A sender that cannot even begin is replaced more and more rarely. */
+static void set_longer_delay(struct senders *s)
 {
-	s->delay_ms = worked ? 0 : s->delay_ms ? s->delay_ms * 2 : 1000;
+	s->delay_ms = s->delay_ms ? s->delay_ms * 2 : YOUNG_MS;
 	if (s->delay_ms > DELAY_MS_MAX)
 		s->delay_ms = DELAY_MS_MAX;
+}
+
+/* One that had worked is replaced at once, but one that died young after a moment: what kills
+ * senders shall not kill many before it is suspected. */
+static void set_delay(struct senders *s, const struct sender *sender)
+{
+	bool young = clock_monotonic_us() - sender->started_us < YOUNG_MS * (int64_t)1000;
+
+	if (sender->ready)
+		s->delay_ms = young ? YOUNG_MS : 0;
+	else
+		set_longer_delay(s);
 }
 
 static void drop_channel(struct sender *sender)
@@ -194,7 +209,7 @@ static void bury(struct sender *sender, const char *why)
 		log_line(LOG_LEVEL_WARNING, LOG_SENDER, NULL,
 			"sender %d ended (%s); its %u attempts in flight are made again",
 			(int)sender->pid, why, sender->n_jobs);
-		set_delay(s, sender->ready);
+		set_delay(s, sender);
 	}
 	if (s->suspects == sender) {
 		s->suspects = NULL;
@@ -403,12 +418,13 @@ static struct sender *start_sender(struct senders *s, bool for_suspects)
 		log_line(LOG_LEVEL_ERROR, LOG_SENDER, NULL, "cannot start %s: %s; trying again",
 			s->options.path, strerror(-r));
 		free(sender);
-		set_delay(s, false);
+		set_longer_delay(s);
 		return NULL;
 	}
 	sender->senders = s;
 	sender->for_suspects = for_suspects;
 	sender->deadline = s->ticks + START_TICKS;
+	sender->started_us = clock_monotonic_us();
 	sender->next = s->all;
 	s->all = sender;
 	send_plain(sender, FRAME_CONFIG);
@@ -559,7 +575,7 @@ int senders_new(struct senders **senders, const struct senders_options *options)
 	s->child = evsignal_new(options->base, SIGCHLD, on_child, s);
 	s->respawn = evtimer_new(options->base, on_respawn, s);
 	s->tick = event_new(options->base, -1, EV_PERSIST, on_tick, s);
-	s->suspects_window = 1;
+	s->suspects_window = SUSPECTS_AT_FIRST;
 	if (!s->places || !s->child || !s->respawn || !s->tick || event_add(s->child, NULL) < 0 ||
 		event_add(s->tick, &second) < 0) {
 		senders_free(s);

@@ -6,8 +6,9 @@
  * home sender while that has room, so that connections are used again. A sender that does not
  * answer in time is ended like one that died.
  *
- * Suspects, which may kill senders, share one that is theirs only: one at a time at first, and
- * twice as many whenever one has ended well. Who was alone in it when it died has killed it.
+ * Suspects, which may kill senders, share one that is theirs only: some at a time, twice as many
+ * whenever one has ended well, and one after it died. Who was alone in it when it died has killed
+ * it.
  *
  * Main thread. What a sender says is taken for an enemy's word: one that names an attempt it does
  * not have is ended.

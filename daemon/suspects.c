@@ -5,10 +5,12 @@
 
 #define DEATHS_TO_SUSPECT 2
 #define SUSPECTS_MAX 65536
+#define ONE_DEATH_US 1000000
 
 struct suspect {
 	struct delivery_ref ref;
 	unsigned deaths;
+	int64_t counted_us; /* the last one */
 };
 
 static int compare(const void *a, const void *b)
@@ -30,12 +32,15 @@ static struct suspect *find(const struct suspects *suspects, const struct delive
 	return found ? *(struct suspect **)found : NULL;
 }
 
-void suspects_add(struct suspects *suspects, const struct delivery *delivery)
+void suspects_add(struct suspects *suspects, const struct delivery *delivery, int64_t monotonic_us)
 {
 	struct suspect *suspect = find(suspects, delivery);
 
+	if (suspect && monotonic_us - suspect->counted_us < ONE_DEATH_US)
+		return;
 	if (suspect) {
 		suspect->deaths++;
+		suspect->counted_us = monotonic_us;
 		return;
 	}
 	/* Those that were purged meanwhile are never cleared. */
@@ -44,7 +49,7 @@ void suspects_add(struct suspects *suspects, const struct delivery *delivery)
 	suspect = calloc(1, sizeof(*suspect));
 	if (!suspect)
 		return;
-	*suspect = (struct suspect){{delivery->event, delivery->endpoint}, 1};
+	*suspect = (struct suspect){{delivery->event, delivery->endpoint}, 1, monotonic_us};
 	if (tsearch(suspect, &suspects->tree, compare))
 		suspects->n++;
 	else

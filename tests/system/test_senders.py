@@ -127,6 +127,7 @@ def test_many_deliveries_that_saw_two_deaths_are_not_one_long_queue(make_hookd, 
         hookd.submit.submit("t", n)
     for death in range(2):
         receiver.wait_for(before + 120 * (death + 1), 30)
+        time.sleep(1.1)
         for pid in hookd.senders():
             os.kill(pid, signal.SIGKILL)
     slow[0] = False
