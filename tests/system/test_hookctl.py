@@ -144,7 +144,12 @@ def as_nobody(hookd, *arguments, groups=()):
     os.chmod(hookd.directory, 0o755)
     # The build may be where nobody may look.
     program = shutil.copy(PROGRAM, hookd.directory)
-    return subprocess.run([program, "--sockets", hookd.sockets, *arguments], preexec_fn=become_nobody,
+    # A build for coverage says so if it cannot leave its counts where it was built.
+    counts = os.path.join(hookd.directory, "counts")
+    os.makedirs(counts, exist_ok=True)
+    os.chmod(counts, 0o777)
+    environment = {**os.environ, "GCOV_PREFIX": counts}
+    return subprocess.run([program, "--sockets", hookd.sockets, *arguments], preexec_fn=become_nobody, env=environment,
                           input="1", capture_output=True, text=True, timeout=30 * PATIENCE)
 
 

@@ -78,11 +78,17 @@ def test_a_delivery_that_kills_senders_runs_alone_and_then_counts_as_a_failure(h
     hookd.manage.wait_for(event, "good", "delivered", 20)
 
 
+def begun_senders(hookd):
+    """When they have had time to say that they are ready, which nobody else is told."""
+    time.sleep(0.5 * PATIENCE)
+    return hookd.senders()
+
+
 def test_a_sender_that_hangs_delays_only_its_own_share(hookd, receive):
     receiver = receive()
     for i in range(8):
         hookd.admin.add_endpoint(f"e{i}", receiver.url)
-    stopped = hookd.senders()[0]
+    stopped = begun_senders(hookd)[0]
     os.kill(stopped, signal.SIGSTOP)
     try:
         hookd.submit.submit("t", 1)
@@ -99,7 +105,7 @@ def test_a_sender_that_hangs_for_good_is_replaced_and_its_attempts_are_made_agai
     receiver = receive()
     for i in range(8):
         hookd.admin.add_endpoint(f"e{i}", receiver.url)
-    for pid in hookd.senders():
+    for pid in begun_senders(hookd):
         os.kill(pid, signal.SIGSTOP)
     event = hookd.submit.submit("t", 1)["id"]
     receiver.wait_for(8, 30)
