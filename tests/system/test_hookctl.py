@@ -153,9 +153,6 @@ def as_nobody(hookd, *arguments, groups=()):
                           input="1", capture_output=True, text=True, timeout=30 * PATIENCE)
 
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
-
-
 def test_a_missing_socket_is_named_with_what_to_do(tmp_path):
     result = subprocess.run([PROGRAM, "--sockets", str(tmp_path), "status"], capture_output=True, text=True)
     assert result.returncode == UNREACHABLE
@@ -176,7 +173,6 @@ def test_a_socket_that_hookd_left_is_not_hookd(hookd):
     assert "admin.sock: hookd does not run behind this socket: systemctl status hookd" in result.stderr
 
 
-@needs_root
 def test_a_forbidden_socket_says_which_group_would_do(hookd):
     result = as_nobody(hookd, "purge", "--all", "-y")
     assert result.returncode == UNREACHABLE
@@ -188,7 +184,6 @@ def test_a_forbidden_socket_says_which_group_would_do(hookd):
     assert result.stderr.endswith("submit.sock: permission denied: be root or in group hookd-submit\n")
 
 
-@needs_root
 def test_the_strongest_socket_that_may_be_opened_is_used(hookd):
     os.chown(hookd.socket_path("manage"), 0, 12345)
     os.chown(hookd.socket_path("submit"), 0, 12346)
@@ -377,7 +372,6 @@ def test_a_success_that_is_not_hookds_is_none(directory, command, answer):
     assert ("submit again with --key k-1" in result.stderr) == ("k-1" in command)
 
 
-@needs_root
 def test_pausing_all_sending_needs_the_admin_socket_and_says_so(hookd):
     os.chown(hookd.socket_path("manage"), 0, 12345)
     result = as_nobody(hookd, "pause", "--all", "-y", groups=[12345])
@@ -1802,7 +1796,6 @@ def complete_in_zsh(hookd, *words):
     return result.stdout.split("\n")[:-1]
 
 
-@pytest.mark.skipif(not shutil.which("zsh"), reason="needs zsh")
 def test_zsh_completes_commands_options_and_endpoints(world):
     assert {"status", "list", "endpoint", "backup"} <= set(complete_in_zsh(world.hookd, ""))
     assert "rotate-secret" in complete_in_zsh(world.hookd, "endpoint", "")
