@@ -13,6 +13,7 @@
 
 #include "../lib/timestamp.h"
 #include "certificates.h"
+#include "gone.h"
 #include "log.h"
 #include "outgoing.h"
 #include "reports.h"
@@ -193,55 +194,6 @@ static void postpone(
 	store_outcome(d->store, op);
 }
 
-struct pause_edit {
-	struct endpoint_edit edit;
-	struct dispatch *dispatch;
-	uint32_t revision;
-};
-
-/* Pauses only if the settings are still those that were answered 410. */
-static int apply_gone(struct endpoint_edit *edit, struct endpoint *draft, struct problem *problem)
-{
-	struct pause_edit *pause = (struct pause_edit *)edit;
-
-	if (draft->paused || draft->revision != pause->revision + 1)
-		return problem_set(problem, PROBLEM_EXISTS, NULL, "paused or changed meanwhile");
-	draft->paused = PAUSED_BY_HOOKD;
-	draft->state_since_ms = now_ms(pause->dispatch);
-	draft->reason = "the receiver answered 410 Gone";
-	return 0;
-}
-
-static void on_gone_paused(
-	struct endpoint_edit *edit, struct slot *slot, const struct problem *problem)
-{
-	char address[ENDPOINT_ADDRESS_SIZE];
-
-	if (problem->code == PROBLEM_NONE) {
-		struct log_fields fields = {
-			.endpoint = address, .tenant = slot->settings->tenant, .action = "pause"};
-
-		endpoint_address(slot->settings, address);
-		log_line(LOG_LEVEL_WARNING, LOG_PAUSED, &fields,
-			"%s paused: the receiver answered 410 Gone; %llu deliveries are kept (hookctl resume %s)",
-			address, (unsigned long long)slot->deliveries[DELIVERY_PENDING], address);
-	}
-	free(edit);
-}
-
-static void pause_gone(struct dispatch *d, const struct job *job)
-{
-	struct pause_edit *pause = calloc(1, sizeof(*pause));
-
-	if (!pause)
-		return; /* the next 410 pauses it */
-	pause->edit = (struct endpoint_edit){
-		.number = job->endpoint, .apply = apply_gone, .done = on_gone_paused};
-	pause->dispatch = d;
-	pause->revision = job->url_revision;
-	store_edit(d->store, &pause->edit);
-}
-
 static struct attempt read_attempt(
 	struct dispatch *d, const struct job *job, const struct sender_outcome *o)
 {
@@ -306,10 +258,11 @@ static void conclude_attempt(
 		d->schedule, slot, job->payload_len, effect, verdict.endpoint_not_before_ms, now);
 	store_outcome(d->store, op);
 	if (verdict.gone)
-		pause_gone(d, job);
+		gone_pause(d->store, d->options.clock, job->endpoint, job->url_revision);
 }
 
-/* It is over, too, when it has not been met for a while. */
+/* A fault is over when a delivery that had met one goes through, or when it has not been met for a
+ * while. */
 static bool fault_is_on(struct dispatch *d, enum local_fault fault)
 {
 	return d->fault_ms[fault] && now_ms(d) - d->fault_ms[fault] < FAULT_KEPT_MS;
@@ -324,7 +277,6 @@ static enum local_fault current_fault(struct dispatch *d)
 	return NO_LOCAL_FAULT;
 }
 
-/* A delivery that had met a fault went through. */
 static void end_faults(struct dispatch *d)
 {
 	if (current_fault(d) == NO_LOCAL_FAULT)
