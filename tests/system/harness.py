@@ -27,6 +27,12 @@ BUILD = os.path.abspath(os.environ.get("HOOKD_BUILD", os.path.join(ROOT, "build"
 # Sanitizers make everything slower; what a test waits for at most is stretched by this.
 PATIENCE = float(os.environ.get("HOOKD_PATIENCE", "1"))
 
+# Tests that find more the longer they run do so when this is set, as tests/run --long does.
+LONG = os.environ.get("HOOKD_LONG") == "1"
+
+# What a log shows when a sanitizer or an assertion has complained.
+TROUBLE = re.compile(r"ERROR: AddressSanitizer|runtime error:|ERROR: LeakSanitizer|WARNING: ThreadSanitizer|Assertion")
+
 LOCAL = {"network": {"allow_http": "yes", "allow_private": "127.0.0.0/8"}}
 DEFAULTS = {"store": {"min_free_disk": "1M", "budget": "256M"}, "senders": {"count": "2"}}
 

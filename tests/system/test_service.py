@@ -14,8 +14,7 @@ import time
 
 import pytest
 
-from conftest import TROUBLE
-from harness import BUILD, PATIENCE, ROOT, Client, Hookd, wait_until
+from harness import TROUBLE, BUILD, PATIENCE, ROOT, Client, Hookd, wait_until
 
 
 class Manager:

@@ -1,11 +1,11 @@
 import os
-import re
+import sys
 
 import pytest
 
-from harness import Hookd, Receiver, temporary_directory
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "system"))
 
-TROUBLE = re.compile(r"ERROR: AddressSanitizer|runtime error:|ERROR: LeakSanitizer|WARNING: ThreadSanitizer|Assertion")
+from harness import TROUBLE, Hookd, Receiver, temporary_directory
 
 
 @pytest.fixture
