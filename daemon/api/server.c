@@ -24,6 +24,7 @@
 
 #include "../../lib/text.h"
 #include "../log.h"
+#include "head.h"
 #include "request.h"
 
 #define CONNECTION_MEMORY 32768
@@ -305,83 +306,17 @@ void answer_problem(struct request *rq, const struct problem *given)
 
 /* ---- The head ---- */
 
-struct head {
-	unsigned n_lengths, n_codings, n_hosts;
-	bool chunked, bad_name, bad_value, bad_length;
-	bool old; /* HTTP/1.0, which knows no Host */
-	uint64_t length;
-};
-
-static bool is_token(const char *text)
-{
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
-
-		if (c <= 0x20 || c >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", c))
-			return false;
-	}
-	return true;
-}
-
-static bool is_field_value(const char *text)
-{
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
-
-		if ((c < 0x20 && c != '\t') || c == 0x7f)
-			return false;
-	}
-	return true;
-}
-
 static enum MHD_Result on_field(
 	void *user, enum MHD_ValueKind kind, const char *name, const char *value)
 {
-	struct head *head = user;
-
 	(void)kind;
-	if (!value)
-		value = "";
-	head->bad_name |= !is_token(name);
-	head->bad_value |= !is_field_value(value);
-	if (strcasecmp(name, "Content-Length") == 0) {
-		head->n_lengths++;
-		head->bad_length |= !*value || strlen(value) > 18 ||
-			strspn(value, "0123456789") != strlen(value);
-		head->length = strtoull(value, NULL, 10);
-	} else if (strcasecmp(name, "Transfer-Encoding") == 0) {
-		head->n_codings++;
-		head->chunked = strcasecmp(value, "chunked") == 0;
-	} else if (strcasecmp(name, "Host") == 0) {
-		head->n_hosts++;
-	}
+	head_add(user, name, value);
 	return MHD_YES;
-}
-
-/* RFC 9112 section 6, without leniency: what two readers could read differently is refused. */
-static int check_head(const struct head *head, struct problem *problem)
-{
-	if (head->bad_name || head->bad_value)
-		return problem_set(problem, PROBLEM_MALFORMED, NULL,
-			"a header is not of the form \"name: value\" on one line");
-	if (head->n_hosts != 1 && !head->old)
-		return problem_set(problem, PROBLEM_MALFORMED, "Host", "expected once");
-	if (head->n_lengths > 1 || head->bad_length)
-		return problem_set(problem, PROBLEM_MALFORMED, "Content-Length",
-			"expected one decimal number");
-	if (head->n_codings > 1 || (head->n_codings && !head->chunked))
-		return problem_set(problem, PROBLEM_MALFORMED, "Transfer-Encoding",
-			"expected \"chunked\" or none");
-	if (head->n_lengths && head->n_codings)
-		return problem_set(problem, PROBLEM_MALFORMED, "Transfer-Encoding",
-			"a length and a coding were given; expected one of them");
-	return 0;
 }
 
 static int check_body_head(struct request *rq, const struct head *head, struct problem *problem)
 {
 	const struct config *c = rq->api->options.config;
-	bool has_body = head->n_codings || head->length;
 
 	rq->body_limit = rq->route->body == BODY_INTAKE
 		? (size_t)(c->intake.max_batch > c->intake.max_payload ? c->intake.max_batch
@@ -389,7 +324,7 @@ static int check_body_head(struct request *rq, const struct head *head, struct p
 		: SMALL_BODY_MAX;
 	switch (rq->route->body) {
 	case BODY_NONE:
-		if (has_body)
+		if (head_has_body(head))
 			return problem_set(
 				problem, PROBLEM_MALFORMED, NULL, "this request has no body");
 		break;
@@ -432,7 +367,7 @@ static int check(
 		return problem_set(problem, PROBLEM_BUSY, NULL, "out of memory: try again");
 	r = check_stopping(rq->api, problem);
 	if (r == 0)
-		r = check_head(head, problem);
+		r = head_check(head, problem);
 	if (r == 0)
 		r = request_parse_target(rq, problem);
 	if (r == 0)
@@ -454,7 +389,7 @@ static bool begin(struct request *rq, const char *method, const char *version)
 	MHD_get_connection_values(rq->mhd, MHD_HEADER_KIND, on_field, &head);
 	if (check(rq, &head, method, &rq->refusal) == 0)
 		return true;
-	return (head.length || head.n_codings) && check_head(&head, &unused) == 0 &&
+	return head_has_body(&head) && head_check(&head, &unused) == 0 &&
 		head.length <= DISCARD_MAX && !request_header(rq, MHD_HTTP_HEADER_EXPECT);
 }
 
