@@ -164,6 +164,24 @@ static unsigned get_count(struct byte_reader *r, unsigned max)
 	return n;
 }
 
+/* Its bounds are what guard relies on. */
+static struct network get_network(struct byte_reader *r)
+{
+	struct network network = {0};
+	const uint8_t *bytes;
+
+	network.family = get_u8(r);
+	network.bits = get_u8(r);
+	bytes = get_bytes(r, sizeof(network.bytes));
+	if (bytes &&
+		((network.family == 4 && network.bits <= 32) ||
+			(network.family == 6 && network.bits <= 128)))
+		memcpy(network.bytes, bytes, sizeof(network.bytes));
+	else
+		r->bad = true;
+	return network;
+}
+
 static void read_settings(struct reading *in, struct endpoint *draft)
 {
 	struct byte_reader *r = &in->r;
@@ -196,17 +214,10 @@ static void read_settings(struct reading *in, struct endpoint *draft)
 	draft->rate_per_s = get_double(r);
 	draft->allow_http = get_u8(r);
 	draft->allow_private = (struct networks){in->networks, get_count(r, ENDPOINT_NETWORKS_MAX)};
-	for (size_t i = 0; i < draft->allow_private.n; i++) {
-		const uint8_t *bytes;
-
-		in->networks[i].family = get_u8(r);
-		in->networks[i].bits = get_u8(r);
-		bytes = get_bytes(r, 16);
-		if (bytes)
-			memcpy(in->networks[i].bytes, bytes, 16);
-	}
+	for (size_t i = 0; i < draft->allow_private.n; i++)
+		in->networks[i] = get_network(r);
 	draft->ca = get_optional(in);
-	draft->paused = get_u8(r);
+	draft->paused = get_count(r, PAUSED_BY_HOOKD);
 	draft->state_since_ms = get_i64(r);
 	draft->reason = get_optional(in);
 	draft->created_ms = get_i64(r);

@@ -321,6 +321,28 @@ static void test_every_truncation_is_refused(void **state)
 	free(blob);
 }
 
+/* guard would read beyond the address. */
+static void test_network_that_cannot_be_is_refused(void **state)
+{
+	static const struct network impossible[] = {{.family = 4, .bits = 33},
+		{.family = 6, .bits = 129}, {.family = 6, .bits = 255}, {.family = 0, .bits = 8},
+		{.family = 5, .bits = 8}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(impossible) / sizeof(impossible[0]); i++) {
+		struct endpoint endpoint = full_endpoint(), *read;
+		struct network network = impossible[i];
+		uint8_t *blob;
+		size_t len;
+
+		endpoint.allow_private = (struct networks){&network, 1};
+		blob = write_record(&endpoint, &len);
+		assert_int_equal(
+			endpoint_record_read(NUMBER, false, blob, len, &box, &read), -EBADMSG);
+		free(blob);
+	}
+}
+
 static void test_record_that_goes_on_is_refused(void **state)
 {
 	struct endpoint endpoint = full_endpoint();
@@ -398,6 +420,7 @@ int main(void)
 		cmocka_unit_test(test_record_sealed_with_another_key_is_refused),
 		cmocka_unit_test(test_record_of_another_endpoint_is_refused),
 		cmocka_unit_test(test_every_truncation_is_refused),
+		cmocka_unit_test(test_network_that_cannot_be_is_refused),
 		cmocka_unit_test(test_record_that_goes_on_is_refused),
 		cmocka_unit_test(test_no_changed_byte_does_harm),
 		cmocka_unit_test(test_secrets_and_header_values_are_not_readable_in_a_record),
