@@ -26,7 +26,7 @@ enum key_kind {
 	K_SCHEDULE,
 	K_NETWORKS,
 	K_PORTS,
-	K_TEXT,
+	K_PATH,
 	K_SERVERS,
 	K_CHOICE
 };
@@ -75,7 +75,7 @@ static const struct key keys[] = {
 	{"network", "allow_private", "none", K_NETWORKS, AT(network.allow_private), 0, 0, "none"},
 	{"network", "deny", "none", K_NETWORKS, AT(network.deny), 0, 0, "none"},
 	{"network", "ports", "80 443 1024-65535", K_PORTS, AT(network.ports), 0, 0},
-	{"network", "ca_file", "/etc/ssl/certs/ca-certificates.crt", K_TEXT, AT(network.ca_file), 0,
+	{"network", "ca_file", "/etc/ssl/certs/ca-certificates.crt", K_PATH, AT(network.ca_file), 0,
 		189},
 	{"network", "dns_servers", "auto", K_SERVERS, AT(network.dns_servers), 0, 0, "auto"},
 	{"senders", "count", "auto", K_COUNT, AT(senders.count), 1, 64, "auto"},
@@ -247,7 +247,7 @@ static void set_empty(const struct key *key, void *at)
 	case K_PORTS:
 		((struct config_ports *)at)->n = 0;
 		break;
-	case K_TEXT:
+	case K_PATH:
 	case K_SERVERS:
 		*(char *)at = '\0';
 		break;
@@ -321,10 +321,11 @@ static int set_schedule(const struct key *key, const char *value, struct retry_s
 		: expected(problem, key, what, value);
 }
 
-static int set_text(const struct key *key, const char *value, char *text, struct problem *problem)
+/* Absolute: a relative one would depend on where hookd was started, and the sender is elsewhere. */
+static int set_path(const struct key *key, const char *value, char *text, struct problem *problem)
 {
-	if (!*value || strlen(value) >= (size_t)key->max)
-		return expected(problem, key, "1 to 188 characters", value);
+	if (*value != '/' || strlen(value) >= (size_t)key->max)
+		return expected(problem, key, "an absolute path of up to 188 characters", value);
 	memcpy(text, value, strlen(value) + 1);
 	return 0;
 }
@@ -353,8 +354,8 @@ static int set_value(
 	case K_PORTS:
 	case K_SERVERS:
 		return set_list(key, value, at, problem);
-	case K_TEXT:
-		return set_text(key, value, at, problem);
+	case K_PATH:
+		return set_path(key, value, at, problem);
 	case K_CHOICE:
 		return set_choice(key, value, at, problem);
 	}
@@ -648,7 +649,7 @@ static bool is_special(const struct key *key, const void *at)
 		return *(const double *)at == 0;
 	case K_NETWORKS:
 		return ((const struct config_networks *)at)->n == 0;
-	case K_TEXT:
+	case K_PATH:
 	case K_SERVERS:
 		return *(const char *)at == '\0';
 	case K_SIZE:
@@ -729,7 +730,7 @@ static void format_value(const struct key *key, const void *at, char text[static
 	case K_PORTS:
 		format_ports(at, text);
 		break;
-	case K_TEXT:
+	case K_PATH:
 	case K_SERVERS:
 		snprintf(text, VALUE_SIZE, "%s", (const char *)at);
 		break;

@@ -203,7 +203,7 @@ static void read_settings(struct reading *in, struct endpoint *draft)
 	for (unsigned i = 0; i < draft->n_headers; i++)
 		in->headers[i].name = get_text(in, r);
 	has_waits = get_u8(r);
-	draft->n_retry_waits = get_count(r, 255);
+	draft->n_retry_waits = get_count(r, has_waits ? 255 : 0);
 	draft->retry_waits_s = has_waits ? in->waits : NULL;
 	for (unsigned i = 0; i < draft->n_retry_waits; i++)
 		in->waits[i] = get_u32(r);
