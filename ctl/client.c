@@ -1,5 +1,6 @@
 #include "client.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -242,8 +243,8 @@ static void append_in_options(const struct ctl *ctl, struct buffer *b, const cha
 int fail_with_answer(const struct ctl *ctl, const struct answer *answer)
 {
 	const char *detail = field_text(answer->json, "detail");
-	const char *field = field_text(answer->json, "field");
-	const char *option = option_of(ctl, field);
+	const char *name = field_text(answer->json, "field");
+	const char *option = option_of(ctl, name);
 	long long line = field_number(answer->json, "line");
 	struct buffer words = {0};
 
@@ -252,8 +253,8 @@ int fail_with_answer(const struct ctl *ctl, const struct answer *answer)
 			http_client_path(ctl->http), answer->status);
 	if (line)
 		buffer_append_format(&words, "line %lld: ", line);
-	if (field[0])
-		buffer_append_format(&words, "%s: ", option && !line ? option : field);
+	if (name[0])
+		buffer_append_format(&words, "%s: ", option && !line ? option : name);
 	if (line)
 		buffer_append_text(&words, detail);
 	else
@@ -291,6 +292,7 @@ static void make_unknown(const struct ctl *ctl, const struct call *call, struct 
 
 static void read_answer(struct http_answer *from, struct answer *answer)
 {
+	assert(from->content_type);
 	answer->status = from->status;
 	if (strncmp(from->content_type, "application/json", 16) == 0 ||
 		strncmp(from->content_type, "application/problem+json", 24) == 0)

@@ -1,5 +1,6 @@
 #include "input.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -93,6 +94,7 @@ int read_secret(const char *path, char secret[static HOOKD_SECRET_SIZE])
 		r = fail(
 			"%s: not a secret: expected one line, \"whsec_\" and base64 of 24 to 64 bytes",
 			name);
+	assert(r != 0 || buffer.at);
 	if (r == 0)
 		memcpy(secret, buffer.at, buffer.len + 1);
 	if (buffer.at)

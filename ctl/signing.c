@@ -2,6 +2,7 @@
  * hookctl sign and verify: signatures of webhooks, offline, for whoever builds a receiver. The body
  * comes from standard input, byte for byte.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,9 +106,11 @@ struct question {
 
 static void print_off(const struct question *q, const char *when)
 {
-	int64_t signed_ms = strtoll(q->headers.timestamp, NULL, 10) * 1000;
 	char span[UNITS_TEXT_SIZE], tolerance[UNITS_TEXT_SIZE];
+	int64_t signed_ms;
 
+	assert(q->headers.timestamp);
+	signed_ms = strtoll(q->headers.timestamp, NULL, 10) * 1000;
 	units_describe_span(llabs(q->ctl->now_ms - signed_ms), span);
 	units_format_duration(q->tolerance_s, tolerance);
 	print_line("not verified: the signature fits, but was made %s %s; --tolerance is %s", span,

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -282,6 +283,7 @@ static int set_list(const struct key *key, const char *value, void *list, struct
 		return expected(problem, key, kinds[key->kind].what, value);
 	set_empty(key, list);
 	for (; word; word = strtok_r(NULL, " ,\t", &rest)) {
+		assert(kinds[key->kind].add);
 		if (kinds[key->kind].add(list, word) < 0)
 			return expected(problem, key, kinds[key->kind].what, word);
 	}
@@ -760,7 +762,7 @@ static void print_words(const char *text, size_t column, FILE *file)
 void config_print(const struct config *config, FILE *file)
 {
 	const char *section = "";
-	char value[VALUE_SIZE];
+	char value[VALUE_SIZE] = "";
 
 	for (size_t i = 0; i < N_KEYS; i++) {
 		const void *at = (const char *)config + keys[i].offset;

@@ -340,7 +340,7 @@ void http_answer_clear(struct http_answer *answer)
 {
 	free(answer->content_type);
 	free(answer->body);
-	*answer = (struct http_answer){0};
+	memset(answer, 0, sizeof(*answer));
 }
 
 char *http_encode(const char *text)

@@ -71,7 +71,6 @@ static int parse_list(char *word, char **rest, struct retry_schedule *schedule)
 int retry_schedule_parse(const char *text, struct retry_schedule *schedule, const char **expected)
 {
 	char copy[1024], *rest, *word;
-	int r = -EINVAL;
 
 	*expected = expected_list;
 	if (strlen(text) >= sizeof(copy))
@@ -86,11 +85,9 @@ int retry_schedule_parse(const char *text, struct retry_schedule *schedule, cons
 	}
 	if (strcmp(word, "exponential") == 0) {
 		*expected = expected_exponential;
-		r = parse_exponential(&rest, schedule);
-	} else {
-		r = parse_list(word, &rest, schedule);
+		return parse_exponential(&rest, schedule);
 	}
-	return r;
+	return parse_list(word, &rest, schedule);
 }
 
 void retry_schedule_format(const uint32_t *waits_s, unsigned n, char *text, size_t size)

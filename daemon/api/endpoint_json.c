@@ -1,5 +1,6 @@
 #include "endpoint_json.h"
 
+#include <assert.h>
 #include <stddef.h>
 #include <string.h>
 #include <strings.h>
@@ -181,8 +182,10 @@ static int apply_headers(const struct member *member, const json_t *json, struct
 			return r;
 		n++;
 	}
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		assert(a->room->headers[i].name && a->room->headers[i].value);
 		bytes += strlen(a->room->headers[i].name) + strlen(a->room->headers[i].value) + 4;
+	}
 	if (bytes > ENDPOINT_HEADERS_BYTES_MAX)
 		return invalid(a->problem, member->name, "at most 8 KiB of headers");
 	a->draft->headers = a->room->headers;

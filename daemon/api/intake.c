@@ -254,7 +254,7 @@ static int read_single(struct submission *s, struct problem *problem)
 	struct request *rq = s->request;
 	const char *type = request_header(rq, "Content-Type"),
 		   *key = request_header(rq, "Idempotency-Key");
-	struct arriving a;
+	struct arriving a = {.has_key = false};
 	int r;
 
 	if (!make_rooms(s, 1))
@@ -292,7 +292,7 @@ static size_t count_lines(const char *text, size_t len)
 static int read_line(
 	struct submission *s, struct span line, unsigned number, struct problem *problem)
 {
-	struct arriving a;
+	struct arriving a = {.has_key = false};
 	int r;
 
 	problem->line = 0;
