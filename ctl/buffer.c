@@ -10,7 +10,7 @@
 #include "../lib/http.h"
 #include "ctl.h"
 
-static void *end_without_memory(void)
+__attribute__((noreturn)) static void end_without_memory(void)
 {
 	fputs("hookctl: out of memory\n", stderr);
 	exit(EXIT_FAILED);
@@ -20,7 +20,9 @@ void *must_realloc(void *old, size_t size)
 {
 	void *grown = realloc(old, size ? size : 1);
 
-	return grown ? grown : end_without_memory();
+	if (!grown)
+		end_without_memory();
+	return grown;
 }
 
 void *must_malloc(size_t size)

@@ -151,7 +151,7 @@ uint32_t values_digest(const char *const *values, size_t n)
 
 json_t *cursor_render(const struct position *position, uint32_t digest, int64_t until_ms)
 {
-	uint8_t bytes[CURSOR_HEAD + POSITION_MAX];
+	uint8_t bytes[CURSOR_HEAD + POSITION_MAX] = {0};
 	struct byte_writer w = {.at = bytes, .size = sizeof(bytes)};
 	char text[2 * sizeof(bytes) + 1];
 

@@ -702,6 +702,7 @@ static void on_acceptable(evutil_socket_t listening, short what, void *user)
 			rest(api); /* the others wait in the backlog */
 			break;
 		}
+		/* cppcheck-suppress nullPointer ; nobody wants the address */
 		fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd < 0) {
 			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
