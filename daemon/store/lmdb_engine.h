@@ -1,7 +1,7 @@
 /*
  * The LMDB engine, the parts' common face: one data file, hookd.mdb, in the data directory.
  *
- * lmdb_rows.c knows the tables; lmdb_space.c how much may be stored; lmdb_commit.c changes;
+ * lmdb_rows.c knows the tables; lmdb_space.c how much may be stored; lmdb_commit.h changes;
  * lmdb_read.c reads; lmdb_engine.c opens, closes and copies. Internal; the rest of hookd sees
  * engine_lmdb alone.
  */

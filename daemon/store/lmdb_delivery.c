@@ -1,0 +1,144 @@
+/*
+ * The rows of a delivery, and the row that says its event has ended.
+ */
+#include <string.h>
+
+#include "lmdb_commit.h"
+
+static void count(uint64_t *counter, bool up, uint64_t by)
+{
+	if (up)
+		*counter += by;
+	else
+		*counter -= *counter < by ? *counter : by;
+}
+
+bool commit_is_owed(enum delivery_state state)
+{
+	return state == DELIVERY_PENDING || state == DELIVERY_HELD;
+}
+
+static void tally_delivery(struct commit *c, const struct delivery *d, bool up)
+{
+	struct met *met = commit_meet(c, d->endpoint);
+
+	count(&met->touched.tally.deliveries[d->state], up, 1);
+	if (commit_is_owed(d->state))
+		count(&met->touched.tally.owed_bytes, up, d->payload_bytes + OWED_OVERHEAD);
+	met->changed = true;
+}
+
+/* ---- The rows of a delivery ---- */
+
+static enum table table_of(const struct delivery *d)
+{
+	return d->state == DELIVERY_DELIVERED ? T_DONE : T_LIVE;
+}
+
+/* The index rows that a delivery has, each present or not. */
+struct index_rows {
+	bool due, standing, dead;
+	struct row_key due_key, standing_key, dead_key;
+};
+
+static struct index_rows index_rows_of(const struct delivery *d)
+{
+	struct index_rows rows = {0};
+
+	if (!d)
+		return rows;
+	rows.due = d->state == DELIVERY_PENDING;
+	if (rows.due)
+		rows.due_key = key_of_due(d->endpoint, d->due_ms, &d->event);
+	rows.standing = d->state != DELIVERY_DELIVERED;
+	if (rows.standing)
+		rows.standing_key = key_of_standing(d->endpoint, d->state, &d->event);
+	rows.dead = d->state == DELIVERY_DEAD;
+	if (rows.dead)
+		rows.dead_key = key_of_dead(d->since_ms, &d->event, d->endpoint);
+	return rows;
+}
+
+static void move_index_row(struct commit *c, enum table table, bool had, const struct row_key *old,
+	bool has, const struct row_key *new)
+{
+	if (had && has && old->len == new->len &&memcmp(old->at, new->at, old->len) == 0)
+		return;
+	if (had)
+		row_delete(&c->t, table, old);
+	if (has)
+		row_put(&c->t, table, new, "", 0);
+}
+
+void commit_note_due(struct commit *c, const struct delivery *d)
+{
+	struct met *met;
+
+	if (d->state != DELIVERY_PENDING)
+		return;
+	met = commit_meet(c, d->endpoint);
+	met->changed = true;
+	if (d->due_ms < met->touched.earliest_due_ms)
+		met->touched.earliest_due_ms = d->due_ms;
+}
+
+void commit_rewrite(struct commit *c, const struct delivery *before, const struct delivery *after)
+{
+	const struct delivery *any = after ? after : before;
+	struct row_key key = key_of_delivery(&any->event, any->endpoint);
+	struct index_rows old = index_rows_of(before), new = index_rows_of(after);
+	uint8_t record[RECORD_MAX];
+
+	if (before && (!after || table_of(before) != table_of(after)))
+		row_delete(&c->t, table_of(before), &key);
+	if (after) {
+		size_t len = record_put_delivery((struct bytes){key.at, key.len}, after, record);
+
+		row_put(&c->t, table_of(after), &key, record, len);
+	}
+	move_index_row(c, T_DUE, old.due, &old.due_key, new.due, &new.due_key);
+	move_index_row(
+		c, T_STANDING, old.standing, &old.standing_key, new.standing, &new.standing_key);
+	move_index_row(c, T_DEAD, old.dead, &old.dead_key, new.dead, &new.dead_key);
+	if (before)
+		tally_delivery(c, before, false);
+	if (after)
+		tally_delivery(c, after, true);
+	if (after && (!old.due || before->due_ms != after->due_ms))
+		commit_note_due(c, after);
+}
+
+/* ---- When events end ---- */
+
+static struct row_key ended_key(const struct event_id *id, const struct event_standing *standing)
+{
+	uint8_t class = standing->states[DELIVERY_DEAD] ? ENDED_WITH_DEAD : ENDED_DELIVERED;
+	/* An event that nobody subscribed to ended when it was accepted. */
+	int64_t ended_ms = standing->total ? standing->ended_ms : event_id_ms(id);
+
+	return key_of_ended(class, ended_ms, id);
+}
+
+void commit_unmark_ended(struct commit *c, const struct event_id *id)
+{
+	struct event_standing standing;
+
+	get_standing(&c->t, id, &standing);
+	if (!standing_is_open(&standing)) {
+		struct row_key key = ended_key(id, &standing);
+
+		row_delete(&c->t, T_ENDED, &key);
+	}
+}
+
+void commit_mark_ended(struct commit *c, const struct event_id *id)
+{
+	struct event_standing standing;
+
+	get_standing(&c->t, id, &standing);
+	if (!standing_is_open(&standing)) {
+		struct row_key key = ended_key(id, &standing);
+
+		row_put(&c->t, T_ENDED, &key, "", 0);
+	}
+}
