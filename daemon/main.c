@@ -39,6 +39,7 @@
 #include "store/writer.h"
 
 #define EXIT_STORE_DAMAGED 65 /* systemd does not start hookd again after it */
+#define MEND_PATIENCE_US 60000000 /* between two signs of life */
 #define BACKLOG 4096
 #define DRAIN_S 65 /* longer than any attempt, shorter than TimeoutStopSec= */
 #define BREAK_S 2
@@ -313,6 +314,14 @@ static void on_committed(void *user, unsigned n_requests, int64_t commit_us)
 		histogram_add(&h->metrics.commit_requests, n_requests);
 }
 
+static void on_mending(void *user, const char *line)
+{
+	(void)user;
+	service_notify("EXTEND_TIMEOUT_USEC=%d", MEND_PATIENCE_US);
+	if (line)
+		log_line(LOG_LEVEL_WARNING, LOG_STORE, NULL, "%s", line);
+}
+
 static void on_early(void *user, unsigned n_events)
 {
 	reports_early(((struct hookd *)user)->reports, n_events);
@@ -322,6 +331,8 @@ static void on_broken(void *user, const char *why)
 {
 	struct hookd *h = user;
 
+	if (h->broken)
+		return;
 	log_line(LOG_LEVEL_ERROR, LOG_STORE, NULL,
 		"the store failed: %s; hookd stops, what was not answered is perhaps not stored",
 		why);
@@ -335,6 +346,7 @@ static const struct store_callbacks store_callbacks = {.touched = on_touched,
 	.edited = on_edited,
 	.claimed = on_claimed,
 	.committed = on_committed,
+	.mending = on_mending,
 	.early = on_early,
 	.broken = on_broken};
 
@@ -621,6 +633,7 @@ static int open_data(struct hookd *h)
 	char data_file[4096];
 	bool is_first_start;
 	struct problem problem;
+	int r;
 
 	if (mkdir(h->arguments.data, 0700) < 0 && errno != EEXIST) {
 		log_line(LOG_LEVEL_ERROR, LOG_STORE, NULL, "cannot make the directory %s: %s",
@@ -629,12 +642,12 @@ static int open_data(struct hookd *h)
 	}
 	snprintf(data_file, sizeof(data_file), "%s/" DATA_FILE, h->arguments.data);
 	is_first_start = access(data_file, F_OK) < 0 && errno == ENOENT;
-	if (secretbox_open_key(&h->box, h->arguments.data, is_first_start, &problem) < 0 ||
-		store_open(&h->store, &options, &problem) < 0) {
+	r = secretbox_open_key(&h->box, h->arguments.data, is_first_start, &problem);
+	if (r == 0)
+		r = store_open(&h->store, &options, &problem);
+	if (r < 0)
 		log_line(LOG_LEVEL_ERROR, LOG_STORE, NULL, "%s", problem.detail);
-		return -EIO;
-	}
-	return 0;
+	return r;
 }
 
 static int make_parts(struct hookd *h)
@@ -761,7 +774,7 @@ static int run(const struct arguments *arguments)
 		if (r == -ENOMEM)
 			log_line(LOG_LEVEL_ERROR, LOG_TROUBLE, NULL, "out of memory");
 		finish(&h);
-		return 1;
+		return r == -EBADMSG ? EXIT_STORE_DAMAGED : 1;
 	}
 	event_base_dispatch(h.base);
 	finish(&h);

@@ -106,9 +106,12 @@ static json_t *render_problems(struct request *rq, const struct engine_stats *st
 		(long long)(numbers->late_ms / 1000));
 	if (o->metrics->damaged && !since[TROUBLE_DAMAGED])
 		since[TROUBLE_DAMAGED] = o->metrics->damaged_ms;
-	look_at(rq, list, TROUBLE_DAMAGED, o->metrics->damaged > 0,
-		"%llu events were found damaged on disk (stop hookd, hookd --check-data)",
-		(unsigned long long)o->metrics->damaged);
+	look_at(rq, list, TROUBLE_DAMAGED, o->metrics->damaged > 0 || stats->damaged,
+		"%llu events were found damaged on disk (stop hookd, hookd --check-data)%s",
+		(unsigned long long)o->metrics->damaged,
+		stats->damaged
+			? "; a restart of hookd makes the data file anew from what is sound in it"
+			: "");
 	return list;
 }
 

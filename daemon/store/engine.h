@@ -299,6 +299,7 @@ struct age_page {
 struct engine_stats {
 	int64_t used_bytes;
 	int64_t disk_free_bytes;
+	bool damaged; /* something is not as it was written; mended when hookd starts again */
 	bool would_accept; /* a small event, now */
 	char refusal[256]; /* why not */
 	int64_t newest_dead_ms; /* 0: none */
@@ -324,13 +325,18 @@ struct engine_options {
 	const char *directory;
 	struct store_limits limits;
 	uint8_t key_id[8]; /* written into a new store */
+	/* Mending what is damaged may take a while: called again and again meanwhile, with a line
+	 * for the administrator or NULL. May be NULL. */
+	void (*mending)(void *user, const char *line);
+	void *user;
 };
 
 struct engine;
 
 struct engine_verbs {
+	/* 0; -EIO; or -EBADMSG: what is on the disk is damaged beyond what can be mended. */
 	int (*open)(struct engine **engine, const struct engine_options *options,
-		struct engine_found *found, struct problem *problem); /* 0 or -EIO */
+		struct engine_found *found, struct problem *problem);
 	void (*close)(struct engine *engine,
 		int64_t now_ms); /* notes the time; 0 after a failure: touches nothing */
 

@@ -334,7 +334,7 @@ int lmdb_check(const char *directory, void (*report)(void *user, const char *fau
 			if (c.t.error) {
 				problem_set(problem, PROBLEM_INVALID, NULL,
 					"cannot read %s to its end: %s", path,
-					mdb_strerror(c.t.error));
+					lmdb_explain(c.t.error));
 				r = -EIO;
 			}
 			lmdb_abort(&c.t);

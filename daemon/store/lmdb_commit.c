@@ -223,21 +223,39 @@ static void conclude(struct commit *c)
 	}
 }
 
-static void free_commit(struct commit *c)
+enum engine_result commit_begin(struct commit *c, struct engine *engine, struct batch *batch)
 {
+	*c = (struct commit){.engine = engine, .batch = batch};
+	batch->touched = NULL;
+	batch->n_touched = 0;
+	return lmdb_begin(engine, &c->t, true);
+}
+
+enum engine_result commit_end(struct commit *c)
+{
+	int r;
+
+	conclude(c);
 	free(c->met);
 	free(c->slots);
+	if (c->t.error) {
+		lmdb_abort(&c->t);
+		return lmdb_break(c->engine, "cannot write", c->t.error);
+	}
+	if (c->t.writes == 0) {
+		lmdb_abort(&c->t);
+		return ENGINE_OK;
+	}
+	r = mdb_txn_commit(c->t.mdb);
+	return r ? lmdb_break(c->engine, "cannot commit", r) : ENGINE_OK;
 }
 
 enum engine_result lmdb_commit_batch(struct engine *engine, struct batch *batch)
 {
-	struct commit c = {.engine = engine, .batch = batch};
 	struct space_need submits = {0}, others = {0};
-	int r;
+	struct commit c;
 
-	batch->touched = NULL;
-	batch->n_touched = 0;
-	if (lmdb_begin(engine, &c.t, true) != ENGINE_OK)
+	if (commit_begin(&c, engine, batch) != ENGINE_OK)
 		return ENGINE_BROKEN;
 	measure(batch, &submits, &others);
 	c.pages_left = space_prepare(
@@ -245,17 +263,5 @@ enum engine_result lmdb_commit_batch(struct engine *engine, struct batch *batch)
 	for (struct op *op = batch->ops; op && !c.t.error; op = op->next)
 		apply(&c, op);
 	commit_house(&c);
-	conclude(&c);
-	free_commit(&c);
-
-	if (c.t.error) {
-		lmdb_abort(&c.t);
-		return lmdb_break(engine, "cannot write", c.t.error);
-	}
-	if (c.t.writes == 0) {
-		lmdb_abort(&c.t);
-		return ENGINE_OK;
-	}
-	r = mdb_txn_commit(c.t.mdb);
-	return r ? lmdb_break(engine, "cannot commit", r) : ENGINE_OK;
+	return commit_end(&c);
 }

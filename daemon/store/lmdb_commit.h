@@ -52,6 +52,14 @@ void commit_note_due(struct commit *c, const struct delivery *d);
 void commit_unmark_ended(struct commit *c, const struct event_id *id);
 /* To be called after a delivery became delivered or dead, or went: its event may have ended now. */
 void commit_mark_ended(struct commit *c, const struct event_id *id);
+/* The row that an event which has ended has in T_ENDED; false: it has not. */
+bool commit_ended_key(struct commit *c, const struct event_id *id, struct row_key *key);
+
+/* ---- The transaction ---- */
+
+/* Begins; ends with what was counted written and everything on disk, and frees. */
+enum engine_result commit_begin(struct commit *c, struct engine *engine, struct batch *batch);
+enum engine_result commit_end(struct commit *c);
 
 /* ---- The kinds of change ---- */
 

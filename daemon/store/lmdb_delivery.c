@@ -21,10 +21,14 @@ bool commit_is_owed(enum delivery_state state)
 static void tally_delivery(struct commit *c, const struct delivery *d, bool up)
 {
 	struct met *met = commit_meet(c, d->endpoint);
+	struct tally *tally = &met->touched.tally;
 
-	count(&met->touched.tally.deliveries[d->state], up, 1);
+	count(&tally->deliveries[d->state], up, 1);
 	if (commit_is_owed(d->state))
-		count(&met->touched.tally.owed_bytes, up, d->payload_bytes + OWED_OVERHEAD);
+		count(&tally->owed_bytes, up, d->payload_bytes + OWED_OVERHEAD);
+	/* Of a delivery whose record was damaged the size was not known when it ended. */
+	if (!tally->deliveries[DELIVERY_PENDING] && !tally->deliveries[DELIVERY_HELD])
+		tally->owed_bytes = 0;
 	met->changed = true;
 }
 
@@ -119,26 +123,27 @@ static struct row_key ended_key(const struct event_id *id, const struct event_st
 	return key_of_ended(class, ended_ms, id);
 }
 
-void commit_unmark_ended(struct commit *c, const struct event_id *id)
+bool commit_ended_key(struct commit *c, const struct event_id *id, struct row_key *key)
 {
 	struct event_standing standing;
 
 	get_standing(&c->t, id, &standing);
-	if (!standing_is_open(&standing)) {
-		struct row_key key = ended_key(id, &standing);
+	*key = ended_key(id, &standing);
+	return !standing_is_open(&standing);
+}
 
+void commit_unmark_ended(struct commit *c, const struct event_id *id)
+{
+	struct row_key key;
+
+	if (commit_ended_key(c, id, &key))
 		row_delete(&c->t, T_ENDED, &key);
-	}
 }
 
 void commit_mark_ended(struct commit *c, const struct event_id *id)
 {
-	struct event_standing standing;
+	struct row_key key;
 
-	get_standing(&c->t, id, &standing);
-	if (!standing_is_open(&standing)) {
-		struct row_key key = ended_key(id, &standing);
-
+	if (commit_ended_key(c, id, &key))
 		row_put(&c->t, T_ENDED, &key, "", 0);
-	}
 }

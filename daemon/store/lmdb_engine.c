@@ -7,7 +7,7 @@
  * left pages that only the page cache knew; and a second hookd on the same directory is kept out by
  * a lock of our own.
  */
-#include "lmdb_engine.h"
+#include "lmdb_rebuild.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,16 +44,44 @@ static const char *const table_names[N_TABLES] = {
 
 static const struct row_key meta_key = {.at = "hookd", .len = 5};
 
-static const char *explain_error(int error)
+const char *lmdb_explain(int error)
 {
+	if (error == -EBADMSG)
+		return "a record is damaged, or an index does not fit the records";
 	return error < 0 && error > -4096 ? strerror(-error) : mdb_strerror(error);
+}
+
+bool lmdb_is_damage(int error)
+{
+	return error == -EBADMSG || error == MDB_CORRUPTED || error == MDB_PAGE_NOTFOUND ||
+		error == MDB_CURSOR_FULL || error == MDB_INVALID || error == MDB_BAD_VALSIZE ||
+		error == MDB_INCOMPATIBLE || error == MDB_NOTFOUND ||
+		error == EFBIG; /* a list of free pages that names one which cannot be */
+}
+
+void lmdb_mark_damaged(struct engine *engine)
+{
+	int fd;
+
+	if (!engine->mark_path[0] || atomic_exchange(&engine->damaged, true))
+		return;
+	fd = open(engine->mark_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		close(fd); /* without it the damage is found again */
 }
 
 enum engine_result lmdb_break(struct engine *engine, const char *what, int error)
 {
-	snprintf(engine->broken, sizeof(engine->broken), "%s: %s", what,
-		error == -EBADMSG ? "a record is damaged (hookd --check-data tells which)"
-				  : explain_error(error));
+	bool damage = lmdb_is_damage(error);
+
+	if (damage)
+		lmdb_mark_damaged(engine);
+	/* The first reason is the one that counts; others follow from it, in other threads. */
+	if (!atomic_exchange(&engine->is_broken, true))
+		snprintf(engine->broken, sizeof(engine->broken), "%s: %s%s", what,
+			lmdb_explain(error),
+			damage ? "; the next start makes the data file anew from what is sound"
+			       : "");
 	return ENGINE_BROKEN;
 }
 
@@ -90,9 +118,11 @@ void lmdb_put_meta(struct engine *engine, struct txn *t)
 
 static int fail(struct problem *problem, const char *what, const char *path, int error)
 {
-	problem_set(problem, PROBLEM_INVALID, NULL, "cannot %s %s: %s", what, path,
-		explain_error(error));
-	return -EIO;
+	bool damage = lmdb_is_damage(error);
+
+	problem_set(problem, PROBLEM_INVALID, NULL, "cannot %s %s: %s%s", what, path,
+		lmdb_explain(error), damage ? " (restore a backup)" : "");
+	return damage ? -EBADMSG : -EIO;
 }
 
 /* File systems on which mmap and locks do not mean what LMDB needs them to mean. */
@@ -135,7 +165,7 @@ static int lock_directory(struct engine *engine, const char *directory, struct p
 	return -EIO;
 }
 
-static int64_t map_bytes(const struct store_limits *limits, int64_t file_bytes)
+int64_t lmdb_map_bytes(const struct store_limits *limits, int64_t file_bytes)
 {
 	int64_t bytes = MAP_FACTOR * limits->budget_bytes;
 
@@ -178,14 +208,14 @@ static int open_environment(struct engine *engine, const char *path, unsigned fl
 	return r;
 }
 
-static void close_environment(struct engine *engine)
+void lmdb_close_file(struct engine *engine)
 {
 	if (engine->env)
 		mdb_env_close(engine->env);
 	engine->env = NULL;
 }
 
-static int sync_path(const char *path)
+int lmdb_sync_path(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC), r = 0;
 
@@ -197,15 +227,14 @@ static int sync_path(const char *path)
 	return r;
 }
 
-static int write_first_meta(struct engine *engine, const uint8_t key_id[8])
+static int write_meta(struct engine *engine, const struct meta_record *meta)
 {
 	struct txn t = {.tables = engine->tables};
 	int r = mdb_txn_begin(engine->env, NULL, 0, &t.mdb);
 
 	if (r)
 		return r;
-	engine->meta = (struct meta_record){.schema = SCHEMA, .next_endpoint = 1};
-	memcpy(engine->meta.key_id, key_id, sizeof(engine->meta.key_id));
+	engine->meta = *meta;
 	lmdb_put_meta(engine, &t);
 	if (t.error) {
 		mdb_txn_abort(t.mdb);
@@ -214,39 +243,54 @@ static int write_first_meta(struct engine *engine, const uint8_t key_id[8])
 	return mdb_txn_commit(t.mdb);
 }
 
+int lmdb_make_file(struct engine *engine, const char *path, int64_t map_bytes,
+	const struct meta_record *meta, struct problem *problem)
+{
+	char lock_path[4096 + 8];
+	int r;
+
+	snprintf(lock_path, sizeof(lock_path), "%s-lock", path);
+	unlink(path); /* left by a start that was cut short */
+	unlink(lock_path);
+	*engine = (struct engine){.lock_fd = -1};
+	r = open_environment(engine, path, MDB_NOLOCK, map_bytes);
+	if (r == 0)
+		r = open_tables(engine, MDB_CREATE);
+	if (r == 0)
+		r = write_meta(engine, meta);
+	if (r == 0)
+		r = mdb_env_sync(engine->env, 1);
+	if (r == 0)
+		return 0;
+	lmdb_close_file(engine);
+	return fail(problem, "create", path, r);
+}
+
 /* The first start: the file appears whole or not at all. */
 static int create_file(const char *directory, const char *path,
 	const struct engine_options *options, struct problem *problem)
 {
-	struct engine fresh = {.lock_fd = -1};
-	char new_path[4096], lock_path[4096];
+	struct meta_record first = {.schema = SCHEMA, .next_endpoint = 1};
+	struct engine fresh;
+	char new_path[4096];
 	int r;
 
+	memcpy(first.key_id, options->key_id, sizeof(first.key_id));
 	snprintf(new_path, sizeof(new_path), "%s/%s.new", directory, DATA_FILE);
-	snprintf(lock_path, sizeof(lock_path), "%s/%s.new-lock", directory, DATA_FILE);
-	unlink(new_path); /* left by a first start that was cut short */
-	unlink(lock_path);
-	r = open_environment(&fresh, new_path, 0, map_bytes(&options->limits, 0));
-	if (r == 0)
-		r = open_tables(&fresh, MDB_CREATE);
-	if (r == 0)
-		r = write_first_meta(&fresh, options->key_id);
-	if (r == 0)
-		r = mdb_env_sync(fresh.env, 1);
-	close_environment(&fresh);
-	unlink(lock_path);
-	if (r)
-		return fail(problem, "create", new_path, r);
-	r = sync_path(new_path);
+	r = lmdb_make_file(&fresh, new_path, lmdb_map_bytes(&options->limits, 0), &first, problem);
+	if (r < 0)
+		return r;
+	lmdb_close_file(&fresh);
+	r = lmdb_sync_path(new_path);
 	if (r == 0 && rename(new_path, path) < 0)
 		r = -errno;
 	if (r == 0)
-		r = sync_path(directory);
+		r = lmdb_sync_path(directory);
 	if (r < 0)
 		return fail(problem, "create", path, r);
 	/* The directory itself may be as new as the file. */
 	snprintf(new_path, sizeof(new_path), "%s/..", directory);
-	r = sync_path(new_path);
+	r = lmdb_sync_path(new_path);
 	return r < 0 && r != -EACCES ? fail(problem, "sync", new_path, r) : 0;
 }
 
@@ -264,14 +308,15 @@ static int read_meta(struct engine *engine, const char *path, struct problem *pr
 	lmdb_abort(&t);
 	if (r == 0)
 		return 0;
-	if (r == -ENOTSUP)
+	if (r == -ENOTSUP) {
 		problem_set(problem, PROBLEM_INVALID, NULL,
 			"%s has schema %u, and this hookd knows schema %d: it was written by a newer hookd",
 			path, engine->meta.schema, SCHEMA);
-	else
-		problem_set(problem, PROBLEM_INVALID, NULL,
-			"%s is damaged: its first record cannot be read (restore a backup)", path);
-	return -EIO;
+		return -EIO;
+	}
+	problem_set(problem, PROBLEM_INVALID, NULL,
+		"%s is damaged: its first record cannot be read (restore a backup)", path);
+	return -EBADMSG;
 }
 
 /* A file that was cut short would end hookd with SIGBUS at the first page that is missing. */
@@ -288,7 +333,7 @@ static int check_length(struct engine *engine, const char *path, struct problem 
 		problem_set(problem, PROBLEM_INVALID, NULL,
 			"%s is cut short: %lld bytes of %lld (restore a backup)", path,
 			(long long)file.st_size, ((long long)info.me_last_pgno + 1) * PAGE_BYTES);
-		return -EIO;
+		return -EBADMSG;
 	}
 	return 0;
 }
@@ -302,7 +347,7 @@ int lmdb_open_file(struct engine *engine, const char *path, bool with_lock,
 	if (stat(path, &file) < 0)
 		return fail(problem, "open", path, -errno);
 	r = open_environment(
-		engine, path, with_lock ? 0 : MDB_NOLOCK, map_bytes(limits, file.st_size));
+		engine, path, with_lock ? 0 : MDB_NOLOCK, lmdb_map_bytes(limits, file.st_size));
 	if (r)
 		return fail(problem, "open", path, r);
 	r = check_length(engine, path, problem);
@@ -348,10 +393,54 @@ static void lmdb_close(struct engine *engine, int64_t now_ms)
 		else
 			mdb_txn_commit(t.mdb); /* a time that is lost only makes retention later */
 	}
-	close_environment(engine);
+	lmdb_close_file(engine);
 	if (engine->lock_fd >= 0)
 		close(engine->lock_fd);
 	free(engine);
+}
+
+/* Endpoints have to be there, and with each what is counted of it: deliveries that no count tells
+ * of would not be looked for. */
+static bool endpoints_are_sound(struct engine *engine)
+{
+	struct tally tally;
+	struct walk walk;
+	size_t n = 0;
+	struct txn t;
+	bool sound;
+
+	if (lmdb_begin(engine, &t, false) != ENGINE_OK)
+		return false;
+	walk_open(&walk, &t, T_ENDPOINT, "", 0);
+	for (walk_seek(&walk, NULL); walk.valid; walk_next(&walk)) {
+		struct bytes key = {walk.key.mv_data, walk.key.mv_size}, blob;
+		struct bytes value = {walk.value.mv_data, walk.value.mv_size};
+
+		n++;
+		if (record_get_blob(key, value, &blob) < 0 || blob.len < 1 ||
+			get_tally(&t, key_u32_at(key.at, 0), &tally) < 0)
+			t.error = -EBADMSG;
+	}
+	walk_close(&walk);
+	sound = n == count_entries(&t, T_ENDPOINT) && n == count_entries(&t, T_TALLY) && !t.error;
+	lmdb_abort(&t);
+	return sound;
+}
+
+/* Opens the file; one that is known to be damaged, or seen to be, only after it was made anew. */
+static int open_or_rebuild(struct engine *e, const char *path, const struct engine_options *options,
+	struct problem *problem)
+{
+	int r = lmdb_open_file(e, path, true, &options->limits, problem);
+
+	if (r < 0 || (access(e->mark_path, F_OK) < 0 && endpoints_are_sound(e)))
+		return r;
+	r = lmdb_rebuild(e, path, options, problem);
+	if (r == 0)
+		r = lmdb_open_file(e, path, true, &options->limits, problem);
+	if (r == 0 && unlink(e->mark_path) < 0 && errno != ENOENT)
+		r = fail(problem, "remove", e->mark_path, -errno);
+	return r;
 }
 
 static int lmdb_open(struct engine **engine, const struct engine_options *options,
@@ -374,8 +463,9 @@ static int lmdb_open(struct engine **engine, const struct engine_options *option
 				    : fail(problem, "open", path, -errno);
 		found->fresh = true;
 	}
+	snprintf(e->mark_path, sizeof(e->mark_path), "%s/" REBUILD_MARK, options->directory);
 	if (r == 0)
-		r = lmdb_open_file(e, path, true, &options->limits, problem);
+		r = open_or_rebuild(e, path, options, problem);
 	if (r < 0) {
 		lmdb_close(e, 0);
 		return r;
@@ -542,7 +632,7 @@ static int pause_copy(const char *path, struct problem *problem)
 			r = fail(problem, "write", path, r);
 		}
 	}
-	close_environment(&copy);
+	lmdb_close_file(&copy);
 	return r;
 }
 

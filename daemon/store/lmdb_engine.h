@@ -7,11 +7,15 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "engine.h"
 #include "lmdb_rows.h"
 
 #define PAGE_BYTES 4096
 #define DATA_FILE "hookd.mdb"
+#define REBUILD_MARK \
+	"rebuild" /* a file in the directory: the next start makes the data file anew */
 
 struct engine {
 	MDB_env *env;
@@ -24,10 +28,20 @@ struct engine {
 	size_t allocated_pages; /* the file's size: what a commit can use without asking the disk */
 	bool can_allocate; /* the file system knows fallocate(2) */
 
-	char broken[256];
+	atomic_bool is_broken;
+	char broken[256]; /* why */
+	char mark_path[4096]; /* of REBUILD_MARK; "" where there is nobody to start again */
+	atomic_bool damaged; /* marked */
 };
 
 extern const struct engine_verbs engine_lmdb;
+
+/* Makes a new file with its tables and that first record, synced, and leaves it open. */
+int lmdb_make_file(struct engine *engine, const char *path, int64_t map_bytes,
+	const struct meta_record *meta, struct problem *problem);
+void lmdb_close_file(struct engine *engine);
+int64_t lmdb_map_bytes(const struct store_limits *limits, int64_t file_bytes);
+int lmdb_sync_path(const char *path);
 
 /* Opens the file for inspection or conversion, offline; what open() does after the first start. */
 int lmdb_open_file(struct engine *engine, const char *path, bool with_lock,
@@ -38,6 +52,11 @@ enum engine_result lmdb_begin(struct engine *engine, struct txn *t, bool write);
 void lmdb_abort(struct txn *t);
 /* Notes the reason and returns ENGINE_BROKEN. error: LMDB's or a negative errno. */
 enum engine_result lmdb_break(struct engine *engine, const char *what, int error);
+/* Something is not as it was written: the next start makes the file anew. Any thread. */
+void lmdb_mark_damaged(struct engine *engine);
+const char *lmdb_explain(int error);
+/* Is that an error which says so? */
+bool lmdb_is_damage(int error);
 
 void lmdb_put_meta(struct engine *engine, struct txn *t);
 

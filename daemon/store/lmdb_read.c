@@ -18,29 +18,49 @@
 
 /* ---- Claims ---- */
 
-static struct claimed *make_claimed(
-	struct txn *t, uint32_t endpoint, int64_t due_ms, const struct event_id *id)
+/*
+ * The rows of T_DUE carry no checksum. What a row says is compared with the record of its delivery,
+ * before anything follows from it; and when a walk has come to the end of an endpoint's rows, there
+ * were as many as the endpoint has deliveries pending. A delivery that no row leads to would wait
+ * for ever unseen.
+ */
+static void judge_due(
+	struct txn *t, const struct delivery_ref *ref, int64_t due_ms, struct delivery *delivery)
 {
-	struct delivery_ref ref = {*id, endpoint};
-	struct claimed *claimed = calloc(1, sizeof(*claimed));
-	int r;
+	int r = get_delivery(t, ref, delivery);
 
-	if (!claimed)
-		return NULL;
-	r = get_delivery(t, &ref, &claimed->delivery);
-	if (r == 0 &&
-		(claimed->delivery.state != DELIVERY_PENDING || claimed->delivery.due_ms != due_ms))
-		r = -EBADMSG;
-	if (r == 0)
-		r = get_stored_event(t, id, true, &claimed->event);
-	if (r == -ENOMEM) {
-		free(claimed);
-		return NULL;
+	if (t->error || r == -EBADMSG) /* a delivery of which nothing is known but its name */
+		*delivery = (struct delivery){
+			.event = ref->event, .endpoint = ref->endpoint, .due_ms = due_ms};
+	else if (r < 0 || delivery->state != DELIVERY_PENDING || delivery->due_ms != due_ms)
+		t->error = -EBADMSG;
+}
+
+static void judge_number(struct txn *t, uint32_t endpoint, uint64_t n_rows)
+{
+	struct tally tally = {0};
+
+	if (get_tally(t, endpoint, &tally) == -EBADMSG ||
+		tally.deliveries[DELIVERY_PENDING] != n_rows)
+		t->error = t->error ? t->error : -EBADMSG;
+}
+
+/* NULL: without memory, or the index is damaged, which the transaction's error says. */
+static struct claimed *make_claimed(struct txn *t, const struct delivery_ref *ref, int64_t due_ms)
+{
+	struct claimed *claimed = calloc(1, sizeof(*claimed));
+	int r = 0;
+
+	if (claimed) {
+		judge_due(t, ref, due_ms, &claimed->delivery);
+		if (claimed->delivery.state)
+			r = get_stored_event(t, &ref->event, true, &claimed->event);
 	}
-	if (r < 0) {
-		claimed->delivery.event = *id;
-		claimed->delivery.endpoint = endpoint;
-		claimed->delivery.due_ms = due_ms;
+	if (!claimed || r == -ENOMEM)
+		t->error = ENOMEM;
+	if (t->error) {
+		claimed_free(claimed);
+		return NULL;
 	}
 	return claimed;
 }
@@ -49,6 +69,8 @@ enum engine_result lmdb_claim(struct engine *engine, struct claim *claim)
 {
 	struct row_key prefix = key_of_number(claim->endpoint);
 	struct claimed **end = &claim->list;
+	struct delivery ahead;
+	uint64_t n_rows = 0;
 	size_t bytes = 0;
 	unsigned n = 0;
 	struct walk walk;
@@ -63,21 +85,23 @@ enum engine_result lmdb_claim(struct engine *engine, struct claim *claim)
 		int64_t due_ms = key_i64_at(walk.key.mv_data, 4);
 		struct delivery_ref ref = {key_event_at(walk.key.mv_data, 12), claim->endpoint};
 
+		n_rows++;
 		if (claim->skip(claim->user, &ref))
 			continue;
 		if (due_ms > claim->until_ms || n == claim->max_n || bytes >= claim->max_bytes) {
+			judge_due(&t, &ref, due_ms, &ahead);
 			claim->next_due_ms = due_ms;
 			break;
 		}
-		*end = make_claimed(&t, claim->endpoint, due_ms, &ref.event);
-		if (!*end) {
-			t.error = ENOMEM;
+		*end = make_claimed(&t, &ref, due_ms);
+		if (!*end)
 			break;
-		}
 		bytes += (*end)->event ? (*end)->event->event.payload_len : 0;
 		n++;
 		end = &(*end)->next;
 	}
+	if (!walk.valid)
+		judge_number(&t, claim->endpoint, n_rows);
 	walk_close(&walk);
 	lmdb_abort(&t);
 	return t.error ? lmdb_break(engine, "cannot read what is due", t.error) : ENGINE_OK;
@@ -94,6 +118,7 @@ struct source {
 };
 
 struct listing {
+	struct engine *engine;
 	struct txn t;
 	const struct delivery_query *query;
 	struct delivery_page *page;
@@ -267,7 +292,12 @@ static void consider(struct listing *l, const struct delivery_ref *ref)
 	l->n_examined++;
 	if (!q->any_endpoint && !has_endpoint(q, ref->endpoint))
 		return;
-	if (get_delivery(&l->t, ref, &row->delivery) < 0 || !matches(q, &row->delivery))
+	/* What leads here is an index, or the record itself: one of the two is damaged. */
+	if (get_delivery(&l->t, ref, &row->delivery) < 0) {
+		lmdb_mark_damaged(l->engine);
+		return;
+	}
+	if (!matches(q, &row->delivery))
 		return;
 	if (!q->refs_only || q->type)
 		get_event_type(&l->t, &ref->event, row->type);
@@ -360,7 +390,7 @@ static void list_dead(struct listing *l)
 enum engine_result lmdb_list_deliveries(
 	struct engine *engine, const struct delivery_query *query, struct delivery_page *page)
 {
-	struct listing l = {.query = query, .page = page};
+	struct listing l = {.engine = engine, .query = query, .page = page};
 
 	*page = (struct delivery_page){0};
 	if (!query->any_endpoint && query->n_endpoints == 0)
@@ -617,6 +647,7 @@ enum engine_result lmdb_stats(
 		return ENGINE_BROKEN;
 	stats->used_bytes = space_used_bytes(&t);
 	stats->disk_free_bytes = space_disk_free_bytes(engine);
+	stats->damaged = atomic_load(&engine->damaged);
 	stats->first_delivered_end_ms = first_ended(&t, ENDED_DELIVERED);
 	stats->first_dead_end_ms = first_ended(&t, ENDED_WITH_DEAD);
 	stats->first_key_expiry_ms = time_at_end(&t, T_KEY_EXPIRY, false, INT64_MAX);

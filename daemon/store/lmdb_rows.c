@@ -228,12 +228,50 @@ bool row_delete(struct txn *t, enum table table, const struct row_key *key)
 	return r == MDB_SUCCESS;
 }
 
+size_t count_entries(struct txn *t, enum table table)
+{
+	MDB_stat stat = {0};
+
+	if (!t->error)
+		t->error = mdb_stat(t->mdb, t->tables[table], &stat);
+	return stat.ms_entries;
+}
+
 /* ---- Walks ---- */
+
+/* The length of each table's keys; where they vary, the longest. */
+static const struct {
+	uint8_t len;
+	bool varies;
+} key_sizes[N_TABLES] = {
+	[T_META] = {5},
+	[T_EVENT] = {16},
+	[T_PIECE] = {20},
+	[T_LIVE] = {20},
+	[T_DONE] = {20},
+	[T_ATTEMPT] = {24},
+	[T_DUE] = {28},
+	[T_STANDING] = {21},
+	[T_DEAD] = {28},
+	[T_ENDED] = {25},
+	[T_ENDPOINT] = {4},
+	[T_TALLY] = {4},
+	[T_KEY] = {ROW_KEY_MAX - 8, true},
+	[T_KEY_EXPIRY] = {ROW_KEY_MAX, true},
+};
+
+bool row_key_is_possible(enum table table, size_t len)
+{
+	/* Of a varying one at least the expiry, or the byte behind the tenant. */
+	if (key_sizes[table].varies)
+		return len <= key_sizes[table].len && len > (table == T_KEY_EXPIRY ? 8 : 0);
+	return len == key_sizes[table].len;
+}
 
 void walk_open(
 	struct walk *walk, struct txn *t, enum table table, const void *prefix, size_t prefix_len)
 {
-	*walk = (struct walk){.t = t, .prefix_len = prefix_len};
+	*walk = (struct walk){.t = t, .table = table, .prefix_len = prefix_len};
 	memcpy(walk->prefix, prefix, prefix_len);
 	if (!t->error)
 		t->error = mdb_cursor_open(t->mdb, t->tables[table], &walk->cursor);
@@ -257,7 +295,11 @@ static bool move(struct walk *walk, MDB_cursor_op op)
 	r = mdb_cursor_get(walk->cursor, &walk->key, &walk->value, op);
 	if (r != MDB_SUCCESS && r != MDB_NOTFOUND)
 		walk->t->error = r;
-	walk->valid = r == MDB_SUCCESS && walk->key.mv_size >= walk->prefix_len &&
+	if (r == MDB_SUCCESS && !walk->any_key &&
+		!row_key_is_possible(walk->table, walk->key.mv_size))
+		walk->t->error = -EBADMSG;
+	walk->valid = r == MDB_SUCCESS && !walk->t->error &&
+		walk->key.mv_size >= walk->prefix_len &&
 		memcmp(walk->key.mv_data, walk->prefix, walk->prefix_len) == 0;
 	return walk->valid;
 }
@@ -306,6 +348,15 @@ bool walk_next(struct walk *walk)
 bool walk_previous(struct walk *walk)
 {
 	return walk->valid && move(walk, MDB_PREV);
+}
+
+void walk_delete(struct walk *walk)
+{
+	struct row_key key = {.len = walk->key.mv_size};
+
+	memcpy(key.at, walk->key.mv_data, key.len);
+	if (!row_delete(walk->t, walk->table, &key) && !walk->t->error)
+		walk->t->error = -EBADMSG;
 }
 
 /* ---- Records ---- */

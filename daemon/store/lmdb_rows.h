@@ -42,8 +42,8 @@ enum table {
 struct txn {
 	MDB_txn *mdb;
 	const MDB_dbi *tables;
-	int error; /* of LMDB, or -EBADMSG for a record that is needed and damaged; 0: fine so far
-		    */
+	int error; /* of LMDB, or -EBADMSG: a record that is needed is damaged, or an index does
+		      not fit what it was made from; 0: fine so far */
 	size_t writes;
 };
 
@@ -72,6 +72,9 @@ struct event_id key_event_at(const void *key, size_t offset);
 uint32_t key_u32_at(const void *key, size_t offset);
 int64_t key_i64_at(const void *key, size_t offset);
 
+/* Can a row of the table have a key of that length? What a page says is not trusted. */
+bool row_key_is_possible(enum table table, size_t len);
+
 /* Single rows. row_get() returns false when there is none; the bytes live until the next write. */
 bool row_get(struct txn *t, enum table table, const struct row_key *key, struct bytes *value);
 void row_put(
@@ -79,10 +82,14 @@ void row_put(
 bool row_delete(
 	struct txn *t, enum table table, const struct row_key *key); /* false: there was none */
 
-/* A walk over rows whose keys begin with a prefix. Reposition after every write to the table. */
+/* A walk over rows whose keys begin with a prefix. Reposition after every write to the table. A key
+ * that no row of the table can have is damage, and the transaction's error, unless any_key is set.
+ */
 struct walk {
 	struct txn *t;
 	MDB_cursor *cursor;
+	enum table table;
+	bool any_key;
 	uint8_t prefix[ROW_KEY_MAX];
 	size_t prefix_len;
 	MDB_val key, value;
@@ -98,6 +105,12 @@ bool walk_seek(struct walk *walk, const struct row_key *from);
 bool walk_seek_back(struct walk *walk, const struct row_key *from);
 bool walk_next(struct walk *walk);
 bool walk_previous(struct walk *walk);
+/* Deletes the row that the walk is on, which is then to be positioned anew. A row that cannot be
+ * found by its own key lies in a damaged page: the transaction's error, or who goes on until none
+ * is left would go on for ever. */
+void walk_delete(struct walk *walk);
+/* How many rows the table says it has. */
+size_t count_entries(struct txn *t, enum table table);
 
 /* Records. 0, -ENOENT or -EBADMSG; damage does not set the transaction's error. */
 int get_delivery(struct txn *t, const struct delivery_ref *ref, struct delivery *delivery);

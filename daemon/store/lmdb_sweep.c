@@ -2,6 +2,7 @@
  * Changes to many deliveries, a slice in each batch: what a person's verb names, what its time has
  * come to forget, what a removed endpoint is still owed.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,12 +15,8 @@ static void delete_prefix(struct commit *c, enum table table, const void *prefix
 	struct walk walk;
 
 	walk_open(&walk, &c->t, table, prefix, len);
-	while (walk_seek(&walk, NULL)) {
-		struct row_key key = {.len = walk.key.mv_size};
-
-		memcpy(key.at, walk.key.mv_data, key.len);
-		row_delete(&c->t, table, &key);
-	}
+	while (walk_seek(&walk, NULL))
+		walk_delete(&walk);
 	walk_close(&walk);
 }
 
@@ -72,11 +69,14 @@ static void forget_event(struct commit *c, const struct event_id *id)
 			struct bytes value = {walk.value.mv_data, walk.value.mv_size};
 			struct delivery d;
 
+			bool sound;
+
 			memcpy(key.at, walk.key.mv_data, key.len);
-			if (record_get_delivery((struct bytes){key.at, key.len}, value, &d) == 0)
+			sound = record_get_delivery((struct bytes){key.at, key.len}, value, &d) ==
+				0;
+			walk_delete(&walk);
+			if (sound)
 				forget_delivery(c, &d);
-			else
-				row_delete(&c->t, tables[i], &key);
 		}
 		walk_close(&walk);
 	}
@@ -158,7 +158,8 @@ void commit_verb(struct commit *c, struct verb_op *op)
 
 /* ---- Housekeeping ---- */
 
-/* Forgets events at the head of a class that ended before; at most max. */
+/* Forgets events at the head of a class that ended before; at most max. A row that is not what its
+ * event says it is must not take that event along, which may be another, and owed still. */
 static unsigned forget_ended(struct commit *c, uint8_t class, int64_t before_ms, unsigned max)
 {
 	struct walk walk;
@@ -167,10 +168,15 @@ static unsigned forget_ended(struct commit *c, uint8_t class, int64_t before_ms,
 	walk_open(&walk, &c->t, T_ENDED, &class, 1);
 	while (n < max && walk_seek(&walk, NULL) && key_i64_at(walk.key.mv_data, 1) < before_ms) {
 		struct event_id id = key_event_at(walk.key.mv_data, 9);
-		struct row_key key = key_of_ended(class, key_i64_at(walk.key.mv_data, 1), &id);
+		struct row_key ended;
+		bool sound = commit_ended_key(c, &id, &ended) && ended.len == walk.key.mv_size &&
+			memcmp(ended.at, walk.key.mv_data, ended.len) == 0;
 
-		forget_event(c, &id);
-		row_delete(&c->t, T_ENDED, &key);
+		walk_delete(&walk);
+		if (sound)
+			forget_event(c, &id);
+		else
+			lmdb_mark_damaged(c->engine);
 		n++;
 	}
 	walk_close(&walk);
@@ -184,13 +190,11 @@ static unsigned forget_keys(struct commit *c, int64_t before_ms, unsigned max)
 
 	walk_open(&walk, &c->t, T_KEY_EXPIRY, "", 0);
 	while (n < max && walk_seek(&walk, NULL) && key_i64_at(walk.key.mv_data, 0) < before_ms) {
-		struct row_key expiry = {.len = walk.key.mv_size},
-			       key = {.len = walk.key.mv_size - 8};
+		struct row_key key = {.len = walk.key.mv_size - 8};
 		int64_t expires_ms = key_i64_at(walk.key.mv_data, 0);
 		struct key_record entry;
 
-		memcpy(expiry.at, walk.key.mv_data, expiry.len);
-		memcpy(key.at, expiry.at + 8, key.len);
+		memcpy(key.at, (const uint8_t *)walk.key.mv_data + 8, key.len);
 		/* While the event is there, its key still leads to it. */
 		if (get_key_record(&c->t, &key, &entry) == 0 && entry.expires_ms == expires_ms) {
 			struct row_key event = key_of_event(&entry.event);
@@ -199,7 +203,7 @@ static unsigned forget_keys(struct commit *c, int64_t before_ms, unsigned max)
 			if (!row_get(&c->t, T_EVENT, &event, &value))
 				row_delete(&c->t, T_KEY, &key);
 		}
-		row_delete(&c->t, T_KEY_EXPIRY, &expiry);
+		walk_delete(&walk);
 		n++;
 	}
 	walk_close(&walk);
@@ -218,13 +222,11 @@ static unsigned remove_owed(
 	walk_open(&walk, &c->t, T_STANDING, prefix.at, prefix.len);
 	while (n < max && walk_seek(&walk, NULL)) {
 		struct delivery_ref ref = {key_event_at(walk.key.mv_data, 5), endpoint};
-		struct row_key standing = key_of_standing(endpoint, state, &ref.event);
 		struct delivery before, after;
 
 		n++;
 		if (get_delivery(&c->t, &ref, &before) < 0 || before.state != state) {
-			row_delete(&c->t, T_STANDING,
-				&standing); /* an index row of a damaged delivery */
+			walk_delete(&walk); /* an index row of a damaged delivery */
 			continue;
 		}
 		after = before;
@@ -236,6 +238,21 @@ static unsigned remove_owed(
 	walk_close(&walk);
 	if (n)
 		commit_meet(c, endpoint)->touched.by_verb = true;
+	return n;
+}
+
+/* Pending ones, then held ones. When there seem to be none left there must be none: one that the
+ * index does not lead to would be owed for ever to nobody. */
+static unsigned remove_all_owed(struct commit *c, uint32_t endpoint, unsigned max)
+{
+	unsigned n = remove_owed(c, endpoint, DELIVERY_PENDING, max);
+	const uint64_t *left;
+
+	if (n < max)
+		n += remove_owed(c, endpoint, DELIVERY_HELD, max - n);
+	left = commit_meet(c, endpoint)->touched.tally.deliveries;
+	if (n < max && (left[DELIVERY_PENDING] || left[DELIVERY_HELD]) && !c->t.error)
+		c->t.error = -EBADMSG;
 	return n;
 }
 
@@ -254,10 +271,6 @@ void commit_house(struct commit *c)
 		h->n_forgotten += forget_ended(c, ENDED_DELIVERED, INT64_MAX, h->oldest_delivered);
 	if (h->keys_before_ms)
 		h->n_keys_forgotten = forget_keys(c, h->keys_before_ms, 4 * h->max_events);
-	if (h->remove_endpoint) {
-		h->n_removed = remove_owed(c, h->remove_endpoint, DELIVERY_PENDING, h->max_events);
-		if (h->n_removed < h->max_events)
-			h->n_removed += remove_owed(
-				c, h->remove_endpoint, DELIVERY_HELD, h->max_events - h->n_removed);
-	}
+	if (h->remove_endpoint)
+		h->n_removed = remove_all_owed(c, h->remove_endpoint, h->max_events);
 }

@@ -36,10 +36,14 @@ struct reader {
 static void on_answer(struct letter *letter)
 {
 	struct answer *answer = (struct answer *)letter;
+	const struct reader_options *options = &answer->reader->options;
 	struct store_query *query = answer->query;
+	bool broken = query->result == ENGINE_BROKEN;
 
 	free(answer);
 	query->done(query);
+	if (broken)
+		options->broken(options->user);
 }
 
 static void work_on(struct reader *r, struct store_query *q, const struct store_limits *limits)
@@ -99,7 +103,7 @@ static void *run(void *user)
 			return NULL;
 		}
 		work_on(r, query, &limits);
-		*answer = (struct answer){.letter.open = on_answer, .query = query};
+		*answer = (struct answer){.letter.open = on_answer, .query = query, .reader = r};
 		mailbox_post(r->options.mailbox, &answer->letter);
 	}
 }

@@ -14,6 +14,8 @@ struct reader_options {
 	struct engine *engine;
 	struct store_settings settings;
 	struct mailbox *mailbox;
+	void (*broken)(void *user); /* a query found that the store cannot be trusted; main loop */
+	void *user;
 };
 
 int reader_new(struct reader **reader, const struct reader_options *options);

@@ -72,6 +72,19 @@ static void run_ops(struct op *op)
 	}
 }
 
+static void break_store(struct store *s, const char *why)
+{
+	s->broken = true;
+	s->options.callbacks->broken(s->options.user, why);
+}
+
+static void on_reader_broken(void *user)
+{
+	struct store *s = user;
+
+	break_store(s, s->options.engine->broken(s->engine));
+}
+
 static void on_report(struct letter *letter)
 {
 	struct report *report = (struct report *)letter;
@@ -95,7 +108,7 @@ static void on_report(struct letter *letter)
 	if (report->n_early)
 		callbacks->early(s->options.user, report->n_early);
 	if (report->result != ENGINE_OK)
-		callbacks->broken(s->options.user, report->why);
+		break_store(s, report->why);
 	report_free(report);
 }
 
@@ -180,8 +193,11 @@ static int make_threads(struct store *s, const struct engine_found *found)
 		.lag_ms = found->lag_ms,
 		.on_report = on_report,
 		.user = s};
-	struct reader_options reader = {
-		.verbs = s->options.engine, .engine = s->engine, .settings = s->options.settings};
+	struct reader_options reader = {.verbs = s->options.engine,
+		.engine = s->engine,
+		.settings = s->options.settings,
+		.broken = on_reader_broken,
+		.user = s};
 	int r = mailbox_new(&s->mailbox, s->options.base);
 
 	writer.mailbox = reader.mailbox = s->mailbox;
@@ -194,8 +210,10 @@ static int make_threads(struct store *s, const struct engine_found *found)
 
 static int open_store(struct store *s, struct problem *problem)
 {
-	struct engine_options options = {
-		.directory = s->options.directory, .limits = s->options.settings.limits};
+	struct engine_options options = {.directory = s->options.directory,
+		.limits = s->options.settings.limits,
+		.mending = s->options.callbacks->mending,
+		.user = s->options.user};
 	struct engine_found found;
 	int r;
 
@@ -236,7 +254,9 @@ int store_open(struct store **store, const struct store_options *options, struct
 		return -EIO;
 	}
 	s->options = *options;
+	store_thread_set(true);
 	r = open_store(s, problem);
+	store_thread_set(false);
 	if (r < 0) {
 		store_close(s);
 		return r;
@@ -270,9 +290,11 @@ void store_close(struct store *s)
 	store_finish(s);
 	reader_free(s->reader);
 	writer_free(s->writer);
+	store_thread_set(true);
 	if (s->engine)
 		s->options.engine->close(
 			s->engine, s->broken || !s->writer ? 0 : clock_queue_ms(s->options.clock));
+	store_thread_set(false);
 	registry_free(s->registry);
 	free(s);
 }

@@ -47,6 +47,9 @@ struct store_callbacks {
 	void (*claimed)(void *user, uint32_t endpoint, struct claimed *list, int64_t next_due_ms);
 	/* A batch was committed. */
 	void (*committed)(void *user, unsigned n_requests, int64_t commit_us);
+	/* store_open() mends what is damaged: a line for the administrator, or NULL, now and then.
+	 */
+	void (*mending)(void *user, const char *line);
 	/* Delivered events were forgotten before their time to make room. */
 	void (*early)(void *user, unsigned n_events);
 	/* The store is lost: nothing that was not answered is known to be stored. hookd has to
@@ -66,7 +69,8 @@ struct store_options {
 	void *user;
 };
 
-/* Opens the engine and reads the endpoints. Returns 0, or -EIO with the reason. */
+/* Opens the engine and reads the endpoints. Returns 0, or with the reason -EIO or -EBADMSG: what is
+ * on disk is damaged. */
 int store_open(struct store **store, const struct store_options *options, struct problem *problem);
 
 /* Starts the threads; from then on requests are worked on. Returns 0 or a negative errno. */

@@ -73,9 +73,14 @@ bool store_thread_is_current(void)
 	return is_store_thread;
 }
 
+void store_thread_set(bool at_work)
+{
+	is_store_thread = at_work;
+}
+
 void store_thread_begin(const char *name)
 {
-	is_store_thread = true;
+	store_thread_set(true);
 	pthread_setname_np(pthread_self(), name);
 }
 

@@ -227,7 +227,7 @@ def test_a_data_file_cut_short_is_refused_with_its_reason(hookd):
     assert hookd.stop() == 0
     os.truncate(hookd.data + "/hookd.mdb", 64 * 4096)
     hookd.start(wait=False)
-    assert hookd.process.wait(20) == 1
+    assert hookd.process.wait(20) == 65
     hookd.process = None
     assert "is cut short" in hookd.log()
 
