@@ -15,6 +15,7 @@
 #include "certificates.h"
 #include "gone.h"
 #include "log.h"
+#include "out_of_memory.h"
 #include "outgoing.h"
 #include "reports.h"
 #include "retry.h"
@@ -167,8 +168,7 @@ static struct outcome_op *new_outcome(struct dispatch *d, const struct delivery 
 	struct storing *storing = calloc(1, sizeof(*storing));
 
 	if (!storing)
-		abort(); /* it would be in flight for ever; started anew, hookd makes the attempt
-			    again */
+		out_of_memory("an outcome"); /* the delivery would be in flight for ever */
 	storing->dispatch = d;
 	snprintf(storing->type, sizeof(storing->type), "%s", type);
 	storing->op.op.done = on_outcome_stored;

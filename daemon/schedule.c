@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "out_of_memory.h"
+
 #define DOUBTFUL_SHARE 4 /* of all slots and of the room one in so many */
 #define CLAIM_SHARE 32 /* of the room for bytes what a claim may take */
 #define RATE_AHEAD_MS 1000 /* so long before its rate allows it, a lane asks for the next */
@@ -140,7 +142,7 @@ static void set_wake(struct schedule *s, struct lane *lane, int64_t wake_ms)
 		struct lane **grown = realloc(s->heap, size * sizeof(*grown));
 
 		if (!grown)
-			abort(); /* a delivery would be forgotten */
+			out_of_memory("what is due");
 		s->heap = grown;
 		s->heap_size = size;
 	}
@@ -190,7 +192,7 @@ static struct lane *lane_of(struct schedule *s, struct slot *slot, int64_t now_m
 		return lane;
 	lane = calloc(1, sizeof(*lane));
 	if (!lane)
-		abort(); /* a delivery would be forgotten */
+		out_of_memory("what is due");
 	slot->lane = lane;
 	lane->slot = slot;
 	lane->last_ready = &lane->ready;

@@ -14,6 +14,8 @@
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
 
+#include "out_of_memory.h"
+
 #define BOX_VERSION 1
 #define NONCE_LEN 12
 #define TAG_LEN 16
@@ -31,9 +33,8 @@ static void hash_labelled(const struct secretbox *box, const char *label, const 
 	memcpy(text, label, label_len);
 	if (len)
 		memcpy(text + label_len, bytes, len);
-	/* Fails without memory only, and then nothing else would go on either. */
 	if (!HMAC(EVP_sha256(), box->key, sizeof(box->key), text, label_len + len, hash, NULL))
-		abort();
+		out_of_memory("a keyed hash"); /* nothing else makes it fail */
 	OPENSSL_cleanse(text, sizeof(text));
 }
 
@@ -199,7 +200,7 @@ int secretbox_unseal(
 	uint8_t aad[AAD_LEN];
 	size_t plain_len;
 	int n;
-	bool ok;
+	bool ready, fits;
 
 	if (len < SECRETBOX_OVERHEAD || sealed[0] != BOX_VERSION ||
 		memcmp(sealed + 1, box->key_id, SECRETBOX_KEY_ID_LEN) != 0)
@@ -207,19 +208,20 @@ int secretbox_unseal(
 	plain_len = len - SECRETBOX_OVERHEAD;
 	make_aad(sealed, owner, aad);
 	context = EVP_CIPHER_CTX_new();
-	ok = context &&
+	ready = context &&
 		EVP_DecryptInit_ex(
 			context, EVP_aes_256_gcm(), NULL, box->key, sealed + HEADER_LEN) &&
 		EVP_DecryptUpdate(context, NULL, &n, aad, sizeof(aad)) &&
 		EVP_DecryptUpdate(
 			context, plain, &n, sealed + HEADER_LEN + NONCE_LEN, (int)plain_len) &&
 		EVP_CIPHER_CTX_ctrl(
-			context, EVP_CTRL_GCM_SET_TAG, TAG_LEN, (void *)(sealed + len - TAG_LEN)) &&
-		EVP_DecryptFinal_ex(context, (unsigned char *)plain + plain_len, &n);
+			context, EVP_CTRL_GCM_SET_TAG, TAG_LEN, (void *)(sealed + len - TAG_LEN));
+	fits = ready && EVP_DecryptFinal_ex(context, (unsigned char *)plain + plain_len, &n);
 	EVP_CIPHER_CTX_free(context);
-	if (!ok)
+	if (!fits)
 		OPENSSL_cleanse(plain, plain_len);
-	return ok ? 0 : -EBADMSG;
+	/* All before the tag is compared fails for lack of memory only. */
+	return fits ? 0 : ready ? -EBADMSG : -ENOMEM;
 }
 
 void secretbox_fingerprint(const struct secretbox *box, const void *secret, size_t len,

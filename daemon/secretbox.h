@@ -38,8 +38,8 @@ void secretbox_clear(struct secretbox *box);
 int secretbox_seal(const struct secretbox *box, uint32_t owner, const void *plain, size_t len,
 	uint8_t *sealed);
 
-/* Writes len - SECRETBOX_OVERHEAD bytes. Returns 0, or -EBADMSG: not sealed with this key for this
- * owner. */
+/* Writes len - SECRETBOX_OVERHEAD bytes. Returns 0; -EBADMSG: not sealed with this key for this
+ * owner; or -ENOMEM. */
 int secretbox_unseal(const struct secretbox *box, uint32_t owner, const uint8_t *sealed, size_t len,
 	void *plain);
 

@@ -17,6 +17,7 @@
 #include "channel.h"
 #include "clock.h"
 #include "log.h"
+#include "out_of_memory.h"
 
 #define CHANNEL_FD 3
 #define DELAY_MS_MAX 60000
@@ -154,7 +155,7 @@ static void send_plain(struct sender *sender, enum frame_type type)
 	struct frame *frame = frame_new(type, CONFIG_FRAME_SIZE, &body);
 
 	if (!frame)
-		abort(); /* a sender without its configuration is of no use */
+		out_of_memory("what a sender is to be told");
 	if (type == FRAME_CONFIG)
 		frame_put_config(&body, &sender->senders->config);
 	channel_send(sender->channel, frame, &body, -1);
@@ -410,7 +411,7 @@ static struct sender *start_sender(struct senders *s, bool for_suspects)
 		if (r == 0 &&
 			channel_new(
 				&sender->channel, s->options.base, ends[0], &callbacks, sender) < 0)
-			abort(); /* a process without a way to it */
+			out_of_memory("the way to a sender");
 		else if (r < 0)
 			close(ends[0]);
 	}

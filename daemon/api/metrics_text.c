@@ -230,7 +230,11 @@ static void answer_metrics(struct request *rq, const struct engine_stats *stats)
 		return;
 	}
 	put_all(out, rq, stats);
-	fclose(out);
+	if (fclose(out) != 0 || !text) {
+		free(text);
+		refuse(rq, PROBLEM_BUSY, NULL, "out of memory: try again");
+		return;
+	}
 	answer_text(rq, content_type, text);
 }
 

@@ -24,6 +24,7 @@
 
 #include "../../lib/text.h"
 #include "../log.h"
+#include "json_memory.h"
 #include "head.h"
 #include "request.h"
 
@@ -250,10 +251,20 @@ void answer_bytes(struct request *rq, const char *content_type, const void *byte
 		content_type);
 }
 
+/* Takes the text over. */
+static struct MHD_Response *text_response(char *text, size_t len)
+{
+	struct MHD_Response *response =
+		MHD_create_response_from_buffer(len, text, MHD_RESPMEM_MUST_FREE);
+
+	if (!response)
+		free(text);
+	return response;
+}
+
 void answer_text(struct request *rq, const char *content_type, char *text)
 {
-	answer(rq, 200, MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE),
-		content_type);
+	answer(rq, 200, text_response(text, strlen(text)), content_type);
 }
 
 void answer_nothing(struct request *rq)
@@ -264,19 +275,22 @@ void answer_nothing(struct request *rq)
 /* JSON texts end with a newline, for people with curl. Returns NULL without memory. */
 static struct MHD_Response *json_response(json_t *json)
 {
-	size_t len = json_dumpb(json, NULL, 0, JSON_COMPACT);
-	char *text = malloc(len + 1);
+	size_t len = json ? json_dumpb(json, NULL, 0, JSON_COMPACT) : 0;
+	char *text = len ? malloc(len + 1) : NULL;
 
-	if (!text)
+	if (text && json_dumpb(json, text, len, JSON_COMPACT) != len)
+		len = 0;
+	if (json_memory_was_out() || !text || !len) {
+		free(text);
 		return NULL;
-	json_dumpb(json, text, len, JSON_COMPACT);
+	}
 	text[len] = '\n';
-	return MHD_create_response_from_buffer(len + 1, text, MHD_RESPMEM_MUST_FREE);
+	return text_response(text, len + 1);
 }
 
 void answer_json(struct request *rq, unsigned status, json_t *json)
 {
-	struct MHD_Response *response = json ? json_response(json) : NULL;
+	struct MHD_Response *response = json_response(json);
 
 	json_decref(json);
 	answer(rq, status, response, "application/json");
@@ -295,7 +309,7 @@ void answer_problem(struct request *rq, const struct problem *given)
 		problem_http_status(p.code), "detail", p.detail, "code", problem_name(p.code),
 		"field", p.field[0] ? json_string(p.field) : json_null(), "line",
 		p.line ? json_integer(p.line) : json_null());
-	response = json ? json_response(json) : NULL;
+	response = json_response(json);
 	json_decref(json);
 	if (response &&
 		(p.code == PROBLEM_BUSY || p.code == PROBLEM_STOPPING ||
@@ -439,6 +453,8 @@ static int parse_body(struct request *rq, struct problem *problem)
 			"expected application/json (curl --json)");
 	rq->json =
 		json_loadb(rq->body ? rq->body : "", rq->body_len, JSON_REJECT_DUPLICATES, &error);
+	if (!rq->json && json_memory_was_out())
+		return problem_set(problem, PROBLEM_BUSY, NULL, "out of memory: try again");
 	if (!rq->json)
 		return problem_set(problem, PROBLEM_MALFORMED, NULL,
 			"the body is not JSON: %s, at byte %d", error.text, error.position);
@@ -760,6 +776,7 @@ int api_new(struct api **result, const struct api_options *options)
 
 	if (!api)
 		return -ENOMEM;
+	json_memory_watch();
 	api->options = *options;
 	/* The limit of connections is ours to keep; the library's is only a fuse. */
 	api->mhd = MHD_start_daemon(

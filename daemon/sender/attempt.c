@@ -14,6 +14,7 @@
 
 #include "../../lib/units.h"
 #include "../clock.h"
+#include "../out_of_memory.h"
 #include "../url.h"
 #include "resolver.h"
 #include "transfer.h"
@@ -372,7 +373,7 @@ void attempts_begin(struct attempts *a, const struct sender_request *q, int body
 	bool ok;
 
 	if (!job)
-		abort(); /* hookd starts another sender, and the attempt is made again */
+		out_of_memory("an attempt"); /* hookd makes it again, with another sender */
 	job->attempts = a;
 	job->slot = q->slot;
 	job->timeout_ms = q->timeout_ms;

@@ -15,6 +15,7 @@
 
 #include "../attempt_frame.h"
 #include "../channel.h"
+#include "../out_of_memory.h"
 #include "attempt.h"
 
 #define CHANNEL_FD 3
@@ -41,7 +42,8 @@ static void on_outcome(void *user, const struct sender_outcome *outcome)
 	struct frame *frame = frame_new(FRAME_OUTCOME, OUTCOME_FRAME_SIZE, &body);
 
 	if (!frame)
-		abort(); /* hookd starts another sender, and its attempts are made again */
+		out_of_memory(
+			"an outcome"); /* hookd makes the attempt again, with another sender */
 	frame_put_outcome(&body, outcome);
 	channel_send(s->channel, frame, &body, -1);
 }

@@ -253,13 +253,15 @@ static int open_secrets(
 	size_t sealed_len = get_u32(&in->r), plain_len;
 	const uint8_t *sealed = get_bytes(&in->r, sealed_len);
 	struct byte_reader plain;
+	int r;
 
 	if (!sealed || !reader_is_done(&in->r) || sealed_len < SECRETBOX_OVERHEAD ||
 		sealed_len > sizeof(in->plain) + SECRETBOX_OVERHEAD)
 		return -EBADMSG;
 	plain_len = sealed_len - SECRETBOX_OVERHEAD;
-	if (secretbox_unseal(box, number, sealed, sealed_len, in->plain) < 0)
-		return -EBADMSG;
+	r = secretbox_unseal(box, number, sealed, sealed_len, in->plain);
+	if (r < 0)
+		return r;
 	plain = (struct byte_reader){in->plain, in->plain + plain_len, false};
 	read_secrets(in, &plain, draft);
 	return reader_is_done(&plain) ? 0 : -EBADMSG;

@@ -63,6 +63,16 @@ static struct delivery rebuild(const struct outcome *o)
 		.last = {.retry_after_s = -1}};
 }
 
+/* The delivery was purged meanwhile; and with it its rows in the indexes, or it is not that. */
+static void forget_outcome(struct commit *c, const struct outcome *o)
+{
+	struct row_key standing = key_of_standing(o->endpoint, DELIVERY_PENDING, &o->event);
+	struct bytes value;
+
+	if (row_get(&c->t, T_STANDING, &standing, &value))
+		c->t.error = -EBADMSG;
+}
+
 void commit_outcome(struct commit *c, struct outcome_op *op)
 {
 	struct outcome *o = &op->outcome;
@@ -78,8 +88,10 @@ void commit_outcome(struct commit *c, struct outcome_op *op)
 
 		row_delete(&c->t, T_DUE, &due);
 	}
-	if (r == -ENOENT) /* purged meanwhile */
+	if (r == -ENOENT) {
+		forget_outcome(c, o);
 		return;
+	}
 	if (r == -EBADMSG) {
 		before = rebuild(o);
 		o->kind = OUTCOME_DAMAGED;

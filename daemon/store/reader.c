@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "../out_of_memory.h"
 #include "writer.h"
 
 /* A query or a backup on its way back. */
@@ -86,7 +87,7 @@ static void *run(void *user)
 		struct store_query *query;
 
 		if (!answer)
-			abort(); /* a request would never be answered */
+			out_of_memory("an answer of the store");
 		pthread_mutex_lock(&r->mutex);
 		while (!r->first && !r->stopping)
 			pthread_cond_wait(&r->filled, &r->mutex);

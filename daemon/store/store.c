@@ -8,6 +8,7 @@
 
 #include <openssl/crypto.h>
 
+#include "../out_of_memory.h"
 #include "endpoint_record.h"
 #include "mailbox.h"
 #include "reader.h"
@@ -424,7 +425,8 @@ static void on_edit_committed(struct op *op)
 			before = endpoint_ref(slot->settings);
 		slot = registry_put(s->registry, editing->settings);
 		if (!slot)
-			abort(); /* it is stored: started anew, hookd finds it */
+			out_of_memory(
+				"an endpoint"); /* it is stored: started anew, hookd finds it */
 		s->options.callbacks->edited(s->options.user, slot, before);
 		endpoint_unref(before);
 	}

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "../out_of_memory.h"
+
 #define BATCH_ROWS_MAX 16384
 #define BATCH_BYTES_MAX ((size_t)8 << 20)
 #define ROWS_PER_OUTCOME 10
@@ -235,7 +237,7 @@ static void add_removal(struct writer *w, uint32_t endpoint)
 	struct removal *removal = malloc(sizeof(*removal));
 
 	if (!removal)
-		abort(); /* started anew, hookd finds the endpoint again */
+		out_of_memory("the removal of an endpoint"); /* started anew, hookd finds it */
 	*removal = (struct removal){w->removals, endpoint};
 	w->removals = removal;
 }
@@ -481,7 +483,7 @@ static void *run(void *user)
 
 		atomic_fetch_add(&w->beats, 1);
 		if (!report)
-			abort(); /* not even the end can be reported */
+			out_of_memory("a report of the store");
 		report->letter.open = o->on_report;
 		report->user = o->user;
 		drop_unclaimed(w, round.unclaimed);
@@ -660,7 +662,7 @@ void writer_claim(
 	struct wish *wish = calloc(1, sizeof(*wish));
 
 	if (!wish)
-		abort(); /* the endpoint would wait for ever */
+		out_of_memory("a claim"); /* the endpoint would wait for ever */
 	wish->claim = (struct claim){
 		.endpoint = endpoint, .until_ms = until_ms, .max_n = max_n, .max_bytes = max_bytes};
 	pthread_mutex_lock(&w->mutex);

@@ -1,0 +1,29 @@
+#include "json_memory.h"
+
+#include <stdlib.h>
+
+#include <jansson.h>
+
+static bool was_out;
+
+static void *allocate(size_t size)
+{
+	void *made = malloc(size);
+
+	if (!made)
+		was_out = true;
+	return made;
+}
+
+void json_memory_watch(void)
+{
+	json_set_alloc_funcs(allocate, free);
+}
+
+bool json_memory_was_out(void)
+{
+	bool result = was_out;
+
+	was_out = false;
+	return result;
+}
