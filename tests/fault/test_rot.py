@@ -144,7 +144,10 @@ def drain(hookd):
     if not hookd.process:
         start(hookd)
     ask(hookd, lambda h: h.admin.post("/v1/resume"))
-    wait_until(lambda: queue(hookd)["pending"] == 0, 20, "nothing pending")
+    try:
+        wait_until(lambda: queue(hookd)["pending"] == 0, 20)
+    except AssertionError:
+        raise AssertionError(f"still pending: {queue(hookd)}\n{hookd.log()}") from None
 
 
 def dead(hookd):
