@@ -55,6 +55,7 @@ from harness import PATIENCE, closed_port, wait_until
 HERE = os.path.dirname(os.path.abspath(__file__))
 EVENT_ID = re.compile(r"evt_[0-9A-HJKMNP-TV-Z]{26}")
 CLOCK_SLACK_S = 300  # what the signature's specification lets a receiver tolerate
+ARRIVAL_SLACK_S = 1 * PATIENCE  # what was sent before a crash may be read so much later
 TYPES = ["order.paid", "order.refunded", "user.added"]
 
 
@@ -168,7 +169,7 @@ class Books:
     endpoints: dict  # (tenant, name) -> Endpoint
     submissions: list
     requests: list
-    crashes: list  # monotonic times; in each, every attempt then under way may be made once more
+    crashes: list  # monotonic times, in order; what was under way then, may be sent once more
     deliveries: list  # hookd's own, as GET /v1/deliveries shows them
     events: list  # as GET /v1/events shows them
     replays: dict  # (event, endpoint's name) -> how often it was started over, at most
@@ -356,15 +357,12 @@ def overdone(books):
     for (key, id), requests in books.arrivals().items():
         endpoint = books.endpoints[key]
         replays = books.replays.get((id, endpoint.name), 0)
-        crashes = sum(requests[0].at <= crash <= requests[-1].at for crash in books.crashes)
-        allowed = endpoint.attempts_max * (1 + replays) + crashes
+        crashes = crashes_between(books.crashes, requests[0], requests[-1])
+        allowed = endpoint.attempts_max * (1 + replays) + len(crashes)
         if len(requests) > allowed:
             found.append(f"overdone: {id} to {say(key)}: {len(requests)} requests, {allowed} allowed "
-                         f"({endpoint.attempts_max} attempts, {replays} replays, {crashes} crashes)")
-        again = 0
-        for before, after in zip(requests, requests[1:]):
-            if before.is_success and not any(before.at <= crash <= after.at for crash in books.crashes):
-                again += 1
+                         f"({endpoint.attempts_max} attempts, {replays} replays, {len(crashes)} crashes)")
+        again = unexcused_repeats(books.crashes, requests)
         if again > replays:
             found.append(f"overdone: {id} to {say(key)} came again {again} times after its receiver's 2xx, with no crash "
                          f"between and {replays} replays")
@@ -374,6 +372,21 @@ def overdone(books):
             found.append(f"overdone: hookd counts {delivery['attempts']} attempts for {delivery['id']}, "
                          f"{endpoint.attempts_max} are allowed")
     return found
+
+
+def crashes_between(crashes, before, after):
+    return [crash for crash in crashes if before.at <= crash + ARRIVAL_SLACK_S and crash <= after.at]
+
+
+def unexcused_repeats(crashes, requests):
+    """How many requests follow a success without a crash of their own between."""
+    again, used = 0, set()
+    for before, after in zip(requests, requests[1:]):
+        if before.is_success:
+            free = [crash for crash in crashes_between(crashes, before, after) if crash not in used]
+            used.update(free[:1])
+            again += not free
+    return again
 
 
 def grown(before, after, memory=32 << 20, descriptors=0, threads=0):
@@ -713,7 +726,7 @@ class Ledger:
     # ---- What a test does to hookd
 
     def crash(self):
-        """Just now hookd or a sender went down hard: attempts under way may be made once more."""
+        """Just now hookd or a sender went down hard."""
         with self.lock:
             self.crashes.append(time.monotonic())
 

@@ -265,6 +265,12 @@ def hookctl(hookd, *arguments, input=None, timeout=60):
                           timeout=timeout * PATIENCE)
 
 
+def check_data(hookd):
+    """Looks through the data of a hookd that does not run."""
+    return subprocess.run([os.path.join(BUILD, "daemon", "hookd"), "--check-data", hookd.data], capture_output=True,
+                          text=True, timeout=60 * PATIENCE)
+
+
 # ---- Receivers --------------------------------------------------------------------------------
 
 

@@ -10,13 +10,9 @@ import time
 
 import pytest
 
-from harness import BUILD, closed_port, wait_until
+from harness import check_data, closed_port, wait_until
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
-
-
-def check_data(hookd):
-    return subprocess.run([os.path.join(BUILD, "daemon", "hookd"), "--check-data", hookd.data], capture_output=True, text=True)
 
 
 def test_checking_the_data_as_root_leaves_them_to_their_owner(hookd):
