@@ -776,7 +776,12 @@ static int run(const struct arguments *arguments)
 		finish(&h);
 		return r == -EBADMSG ? EXIT_STORE_DAMAGED : 1;
 	}
-	event_base_dispatch(h.base);
+	if (event_base_dispatch(h.base) < 0) {
+		log_line(LOG_LEVEL_ERROR, LOG_TROUBLE, NULL,
+			"the event loop failed: %s; hookd stops, what was not answered is perhaps not stored",
+			strerror(errno));
+		h.broken = true;
+	}
 	finish(&h);
 	log_line(LOG_LEVEL_NOTICE, LOG_STOP, NULL, "hookd stopped");
 	return h.broken ? 1 : 0;
