@@ -43,6 +43,7 @@
 #define BACKLOG 4096
 #define DRAIN_S 65 /* longer than any attempt, shorter than TimeoutStopSec= */
 #define BREAK_S 2
+#define RELOAD_PAUSE_US 1000000
 #define SOCKETS_MAX 8
 
 struct arguments {
@@ -62,7 +63,8 @@ struct hookd {
 	struct store *store;
 	struct api *api;
 	int64_t start_budget;
-	struct event *terminate, *interrupt, *reload, *watchdog, *deadline;
+	struct event *terminate, *interrupt, *reload, *reload_due, *watchdog, *deadline;
+	int64_t reloaded_us; /* monotonic; 0: not yet */
 	unsigned n_busy; /* parts that still finish */
 	bool stopping, broken;
 	char sender_path[4096], ca_directory[4096];
@@ -380,15 +382,13 @@ static int check_budget(const struct hookd *h, const struct config *fresh, struc
 	return -EINVAL;
 }
 
-static void on_reload(evutil_socket_t number, short what, void *user)
+static void reload(struct hookd *h)
 {
-	struct hookd *h = user;
 	struct config *fresh = malloc(sizeof(*fresh)), *old = h->config;
 	struct store_settings settings;
 	struct problem problem;
 
-	(void)number;
-	(void)what;
+	h->reloaded_us = clock_monotonic_us();
 	service_notify("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_monotonic_us());
 	problem_set(&problem, PROBLEM_BUSY, NULL, "out of memory");
 	if (!fresh || load_config(fresh, h->arguments.config, &problem) < 0 ||
@@ -412,6 +412,29 @@ static void on_reload(evutil_socket_t number, short what, void *user)
 			h->arguments.config);
 	}
 	service_notify("READY=1");
+}
+
+static void on_reload_due(evutil_socket_t fd, short what, void *user)
+{
+	(void)fd;
+	(void)what;
+	reload(user);
+}
+
+/* A reload starts new senders, and the old ones finish what they have. Were every signal of a storm
+ * obeyed, there would be hundreds of them: those that come within a second are one. */
+static void on_reload(evutil_socket_t number, short what, void *user)
+{
+	struct hookd *h = user;
+	int64_t wait_us = h->reloaded_us + RELOAD_PAUSE_US - clock_monotonic_us();
+	struct timeval wait = {wait_us / 1000000, wait_us % 1000000};
+
+	(void)number;
+	(void)what;
+	if (!h->reloaded_us || wait_us <= 0)
+		reload(h);
+	else if (!event_pending(h->reload_due, EV_TIMEOUT, NULL))
+		event_add(h->reload_due, &wait);
 }
 
 /* The loop turns, or this would not run; the store has to have moved, too. */
@@ -697,9 +720,11 @@ static int arm(struct hookd *h)
 	h->terminate = on_signal(h, SIGTERM, on_stop_signal);
 	h->interrupt = on_signal(h, SIGINT, on_stop_signal);
 	h->reload = on_signal(h, SIGHUP, on_reload);
+	h->reload_due = evtimer_new(h->base, on_reload_due, h);
 	h->deadline = evtimer_new(h->base, on_deadline, h);
 	h->watchdog = event_new(h->base, -1, EV_PERSIST, on_watchdog, h);
-	if (!h->terminate || !h->interrupt || !h->reload || !h->deadline || !h->watchdog)
+	if (!h->terminate || !h->interrupt || !h->reload || !h->reload_due || !h->deadline ||
+		!h->watchdog)
 		return -ENOMEM;
 	if (watchdog_us)
 		event_add(h->watchdog, &interval);
@@ -750,6 +775,7 @@ static void finish(struct hookd *h)
 	free_event(h->terminate);
 	free_event(h->interrupt);
 	free_event(h->reload);
+	free_event(h->reload_due);
 	free_event(h->watchdog);
 	free_event(h->deadline);
 	if (h->base)
