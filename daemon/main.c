@@ -33,6 +33,7 @@
 #include "reports.h"
 #include "secretbox.h"
 #include "service.h"
+#include "store/data_lock.h"
 #include "store/lmdb_check.h"
 #include "store/lmdb_engine.h"
 #include "store/store.h"
@@ -60,6 +61,7 @@ struct hookd {
 	struct secretbox box;
 	struct reports *reports;
 	struct dispatch *dispatch;
+	int lock_fd; /* of the data directory */
 	struct store *store;
 	struct api *api;
 	int64_t start_budget;
@@ -663,6 +665,11 @@ static int open_data(struct hookd *h)
 			h->arguments.data, strerror(errno));
 		return -errno;
 	}
+	h->lock_fd = data_lock(h->arguments.data, &problem);
+	if (h->lock_fd < 0) {
+		log_line(LOG_LEVEL_ERROR, LOG_STORE, NULL, "%s", problem.detail);
+		return -EIO;
+	}
 	snprintf(data_file, sizeof(data_file), "%s/" DATA_FILE, h->arguments.data);
 	is_first_start = access(data_file, F_OK) < 0 && errno == ENOENT;
 	r = secretbox_open_key(&h->box, h->arguments.data, is_first_start, &problem);
@@ -770,6 +777,8 @@ static void finish(struct hookd *h)
 	dispatch_free(h->dispatch); /* tests that are under way are answered */
 	api_free(h->api); /* the answers leave */
 	store_close(h->store);
+	if (h->lock_fd >= 0)
+		close(h->lock_fd);
 	reports_free(h->reports);
 	remove_sockets(h);
 	free_event(h->terminate);
@@ -786,7 +795,7 @@ static void finish(struct hookd *h)
 
 static int run(const struct arguments *arguments)
 {
-	struct hookd h = {.arguments = *arguments};
+	struct hookd h = {.arguments = *arguments, .lock_fd = -1};
 	int r;
 
 	prepare_process();

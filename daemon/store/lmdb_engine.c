@@ -4,8 +4,8 @@
  * What has to hold here (measured, see doc/format.md): a new file is made under another name,
  * synced and moved into place, because LMDB syncs neither its first pages nor the directory; after
  * every open the file is synced before anything is answered, because a killed predecessor may have
- * left pages that only the page cache knew; and a second hookd on the same directory is kept out by
- * a lock of our own.
+ * left pages that only the page cache knew. A second hookd on the same directory is kept out by a
+ * lock of our own (data_lock.h).
  */
 #include "lmdb_rebuild.h"
 
@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -148,23 +147,6 @@ static int check_file_system(const char *directory, struct problem *problem)
 	return 0;
 }
 
-static int lock_directory(struct engine *engine, const char *directory, struct problem *problem)
-{
-	char path[4096];
-
-	snprintf(path, sizeof(path), "%s/lock", directory);
-	engine->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (engine->lock_fd < 0)
-		return fail(problem, "open", path, -errno);
-	if (flock(engine->lock_fd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
-	if (errno != EWOULDBLOCK)
-		return fail(problem, "lock", path, -errno);
-	problem_set(problem, PROBLEM_INVALID, NULL, "another hookd uses the data directory %s",
-		directory);
-	return -EIO;
-}
-
 int64_t lmdb_map_bytes(const struct store_limits *limits, int64_t file_bytes)
 {
 	int64_t bytes = MAP_FACTOR * limits->budget_bytes;
@@ -252,7 +234,7 @@ int lmdb_make_file(struct engine *engine, const char *path, int64_t map_bytes,
 	snprintf(lock_path, sizeof(lock_path), "%s-lock", path);
 	unlink(path); /* left by a start that was cut short */
 	unlink(lock_path);
-	*engine = (struct engine){.lock_fd = -1};
+	*engine = (struct engine){0};
 	r = open_environment(engine, path, MDB_NOLOCK, map_bytes);
 	if (r == 0)
 		r = open_tables(engine, MDB_CREATE);
@@ -271,7 +253,7 @@ static int create_file(const char *directory, const char *path,
 	const struct engine_options *options, struct problem *problem)
 {
 	struct meta_record first = {.schema = SCHEMA, .next_endpoint = 1};
-	struct engine fresh;
+	struct engine fresh = {0};
 	char new_path[4096];
 	int r;
 
@@ -394,8 +376,6 @@ static void lmdb_close(struct engine *engine, int64_t now_ms)
 			mdb_txn_commit(t.mdb); /* a time that is lost only makes retention later */
 	}
 	lmdb_close_file(engine);
-	if (engine->lock_fd >= 0)
-		close(engine->lock_fd);
 	free(engine);
 }
 
@@ -452,12 +432,9 @@ static int lmdb_open(struct engine **engine, const struct engine_options *option
 
 	if (!e)
 		return fail(problem, "open", options->directory, -ENOMEM);
-	e->lock_fd = -1;
 	*found = (struct engine_found){0};
 	snprintf(path, sizeof(path), "%s/%s", options->directory, DATA_FILE);
 	r = check_file_system(options->directory, problem);
-	if (r == 0)
-		r = lock_directory(e, options->directory, problem);
 	if (r == 0 && access(path, F_OK) < 0) {
 		r = errno == ENOENT ? create_file(options->directory, path, options, problem)
 				    : fail(problem, "open", path, -errno);
@@ -614,7 +591,7 @@ static int copy_environment(
 /* A copy that is started must not send what the original has sent since. */
 static int pause_copy(const char *path, struct problem *problem)
 {
-	struct engine copy = {.lock_fd = -1};
+	struct engine copy = {0};
 	struct store_limits limits = {0};
 	struct txn t;
 	int r = lmdb_open_file(&copy, path, false, &limits, problem);

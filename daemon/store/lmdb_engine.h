@@ -20,7 +20,6 @@
 struct engine {
 	MDB_env *env;
 	MDB_dbi tables[N_TABLES];
-	int lock_fd; /* of the file "lock": one hookd per data directory */
 	int data_fd; /* LMDB's own, not to be closed */
 	struct meta_record meta; /* the writer's copy */
 

@@ -906,7 +906,7 @@ static void test_a_file_that_was_cut_short_is_refused(void **state)
 static void test_a_file_of_a_newer_schema_is_refused(void **state)
 {
 	struct engine_options o = options();
-	struct engine file = {.lock_fd = -1}, *engine = open_lmdb();
+	struct engine file = {0}, *engine = open_lmdb();
 	struct engine_found found;
 	struct problem problem;
 	char path[128];
