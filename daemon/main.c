@@ -37,7 +37,7 @@
 #include "store/lmdb_check.h"
 #include "store/lmdb_engine.h"
 #include "store/store.h"
-#include "store/writer.h"
+#include "store/store_thread.h"
 
 #define EXIT_STORE_DAMAGED 65 /* systemd does not start hookd again after it */
 #define MEND_PATIENCE_US 60000000 /* between two signs of life */

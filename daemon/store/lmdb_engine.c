@@ -19,7 +19,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include <pthread.h>
+#include "store_thread.h"
 
 #define MAP_FACTOR 4
 #define MAP_BYTES_MIN ((int64_t)64 << 20)
@@ -521,6 +521,7 @@ static void *run_copy(void *user)
 {
 	struct copy *copy = user;
 
+	store_thread_begin("hookd-copy");
 	copy->error = mdb_env_copyfd2(copy->env, copy->pipe[1], 0);
 	close(copy->pipe[1]);
 	return NULL;
@@ -572,11 +573,11 @@ static int copy_environment(
 
 	if (pipe2(copy.pipe, O_CLOEXEC) < 0)
 		return -errno;
-	r = pthread_create(&thread, NULL, run_copy, &copy);
-	if (r) {
+	r = store_thread_start(&thread, run_copy, &copy);
+	if (r < 0) {
 		close(copy.pipe[0]);
 		close(copy.pipe[1]);
-		return -r;
+		return r;
 	}
 	r = pump(copy.pipe[0], fd, cancelled, user, bytes);
 	close(copy.pipe[0]); /* ends a copy that goes on: its writes fail */

@@ -2,13 +2,12 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 
 #include "../out_of_memory.h"
-#include "writer.h"
+#include "store_thread.h"
 
 /* A query or a backup on its way back. */
 struct answer {
@@ -109,20 +108,6 @@ static void *run(void *user)
 	}
 }
 
-static int start_thread(pthread_t *thread, void *(*function)(void *), void *user)
-{
-	sigset_t all, before;
-	int error;
-
-	sigfillset(&all);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGSEGV);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(thread, NULL, function, user);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return -error;
-}
-
 int reader_new(struct reader **reader, const struct reader_options *options)
 {
 	struct reader *r = calloc(1, sizeof(*r));
@@ -140,7 +125,7 @@ int reader_new(struct reader **reader, const struct reader_options *options)
 
 int reader_start(struct reader *r)
 {
-	int error = start_thread(&r->thread, run, r);
+	int error = store_thread_start(&r->thread, run, r);
 
 	r->running = error == 0;
 	return error;
@@ -235,7 +220,7 @@ bool reader_backup(struct reader *r, struct store_backup *backup)
 	*answer = (struct answer){.letter.open = on_backup_made, .reader = r};
 	backup->problem.code = PROBLEM_NONE;
 	r->backup = backup;
-	if (start_thread(&r->backup_thread, run_backup, answer) < 0) {
+	if (store_thread_start(&r->backup_thread, run_backup, answer) < 0) {
 		r->backup = NULL;
 		free(answer);
 		return false;

@@ -12,6 +12,7 @@
 #include "endpoint_record.h"
 #include "mailbox.h"
 #include "reader.h"
+#include "store_thread.h"
 #include "writer.h"
 
 #define STOP_COUNTS_MS (24 * 3600 * (int64_t)1000) /* of a stop, towards retention */

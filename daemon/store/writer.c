@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <search.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <time.h>
 
 #include "../out_of_memory.h"
+#include "store_thread.h"
 
 #define BATCH_ROWS_MAX 16384
 #define BATCH_BYTES_MAX ((size_t)8 << 20)
@@ -67,24 +67,6 @@ struct writer {
 	int64_t house_due_ms;
 	bool pressed; /* above the mark, and forgetting early still helps */
 };
-
-static _Thread_local bool is_store_thread;
-
-bool store_thread_is_current(void)
-{
-	return is_store_thread;
-}
-
-void store_thread_set(bool at_work)
-{
-	is_store_thread = at_work;
-}
-
-void store_thread_begin(const char *name)
-{
-	store_thread_set(true);
-	pthread_setname_np(pthread_self(), name);
-}
 
 static void queue_init(struct op_queue *queue)
 {
@@ -547,17 +529,10 @@ int writer_new(struct writer **writer, const struct writer_options *options)
 
 int writer_start(struct writer *w)
 {
-	sigset_t all, before;
-	int error;
+	int r = store_thread_start(&w->thread, run, w);
 
-	sigfillset(&all);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGSEGV);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&w->thread, NULL, run, w);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	w->running = error == 0;
-	return -error;
+	w->running = r == 0;
+	return r;
 }
 
 static void wake(struct writer *w)

@@ -72,10 +72,3 @@ void writer_claim(struct writer *writer, uint32_t endpoint, int64_t until_ms, un
 	size_t max_bytes);
 void writer_unclaim(struct writer *writer, struct claimed *claimed);
 bool writer_is_alive(struct writer *writer);
-
-/* Is the calling thread at work on the data file, whose map may show damage or nothing at all? For
- * the handler of fatal signals. The store's own threads always are; the main thread while it opens
- * and closes the store. */
-bool store_thread_is_current(void);
-void store_thread_begin(const char *name);
-void store_thread_set(bool at_work);

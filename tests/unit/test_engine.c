@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "../../daemon/store/data_lock.h"
 #include "../../daemon/store/engine.h"
 #include "../../daemon/store/lmdb_check.h"
 #include "../../daemon/store/lmdb_engine.h"
@@ -856,15 +857,17 @@ static struct delivery_ref one_delivery(struct pair *p)
 
 static void test_a_second_hookd_on_the_same_directory_is_refused(void **state)
 {
-	struct engine_options o = options();
-	struct engine_found found;
 	struct problem problem;
-	struct engine *first = open_lmdb(), *second;
+	int first = data_lock(directory, &problem);
 
 	(void)state;
-	assert_int_equal(engine_lmdb.open(&second, &o, &found, &problem), -EIO);
+	assert_true(first >= 0);
+	assert_int_equal(data_lock(directory, &problem), -EIO);
 	assert_non_null(strstr(problem.detail, "another hookd"));
-	engine_lmdb.close(first, 1);
+	close(first);
+	first = data_lock(directory, &problem);
+	assert_true(first >= 0);
+	close(first);
 }
 
 static void test_a_first_start_that_was_cut_short_is_made_anew(void **state)
