@@ -102,6 +102,8 @@ static void on_report(struct letter *letter)
 	}
 	/* Settings first: a delivery to a new endpoint finds its slot. */
 	run_ops(report->ops);
+	if (s->broken)
+		run_ops(writer_take_back(s->writer));
 	for (size_t i = 0; i < report->batch.n_touched; i++)
 		on_touched(s, &report->batch.touched[i]);
 	for (struct claim_answer *answer = report->claims; answer; answer = answer->next)

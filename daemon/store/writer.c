@@ -434,17 +434,17 @@ static enum engine_result claim_all(struct writer *w, struct wish *wishes, struc
 	return result;
 }
 
-/* The store is lost: what waits is answered so, behind what was committed before. */
+/* The store is lost: what was taken out is answered so, behind what was committed before; what
+ * waits still is taken back by the main thread. */
 static void give_up(struct writer *w, struct op_queue *lost, struct report *report)
 {
-	struct inbox *in = &w->inbox;
 	struct op **end = &report->ops, *op;
 
-	pthread_mutex_lock(&w->mutex);
-	while ((op = queue_pop(&in->outcomes)) || (op = queue_pop(&in->changes)) ||
-		(op = queue_pop(&in->submits)) || (op = queue_pop(&in->verbs)))
-		queue_push(lost, op);
-	pthread_mutex_unlock(&w->mutex);
+	/* Where the batch is committed, and the claims after it failed, only a verb is left of it.
+	 */
+	if (w->verb && !lost->first)
+		queue_push(lost, &w->verb->op);
+	w->verb = NULL;
 	for (op = lost->first; op; op = op->next)
 		op->result = ENGINE_BROKEN;
 	while (*end)
@@ -581,6 +581,23 @@ void writer_set_settings(struct writer *w, const struct store_settings *settings
 	pthread_mutex_lock(&w->mutex);
 	w->inbox.settings = *settings;
 	wake(w);
+}
+
+struct op *writer_take_back(struct writer *w)
+{
+	struct inbox *in = &w->inbox;
+	struct op_queue waiting;
+	struct op *op;
+
+	queue_init(&waiting);
+	pthread_mutex_lock(&w->mutex);
+	while ((op = queue_pop(&in->outcomes)) || (op = queue_pop(&in->changes)) ||
+		(op = queue_pop(&in->submits)) || (op = queue_pop(&in->verbs))) {
+		op->result = ENGINE_BROKEN;
+		queue_push(&waiting, op);
+	}
+	pthread_mutex_unlock(&w->mutex);
+	return waiting.first;
 }
 
 void writer_remove_later(struct writer *w, uint32_t endpoint)

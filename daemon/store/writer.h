@@ -68,6 +68,9 @@ void writer_remove_later(struct writer *writer, uint32_t endpoint);
 
 bool writer_submit(struct writer *writer, struct submit_op *op); /* false: too much waits */
 void writer_change(struct writer *writer, struct op *op); /* outcomes, endpoints, sending, verbs */
+/* After a report of a broken store, which is the thread's last: what it did not take any more, with
+ * that result. */
+struct op *writer_take_back(struct writer *writer);
 void writer_claim(struct writer *writer, uint32_t endpoint, int64_t until_ms, unsigned max_n,
 	size_t max_bytes);
 void writer_unclaim(struct writer *writer, struct claimed *claimed);
