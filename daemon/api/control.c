@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "filters.h"
 #include "handlers.h"
@@ -279,18 +280,32 @@ static void on_backup(struct store_backup *backup)
 	free(b);
 }
 
+/* A name that tells the time, and that no backup has: several within a second get numbers. */
+static void name_backup(char *path, size_t size, const char *directory, time_t now)
+{
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	for (unsigned n = 1; n == 1 || access(path, F_OK) == 0; n++) {
+		char number[16] = "";
+
+		if (n > 1)
+			snprintf(number, sizeof(number), "-%u", n);
+		snprintf(path, size, "%s/backup/hookd-%04d%02d%02dT%02d%02d%02dZ%s.mdb", directory,
+			tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
+			tm.tm_sec, number);
+	}
+}
+
 void handle_backup(struct request *rq)
 {
 	const struct api_options *o = api_options(rq);
 	struct backing_up *b = calloc(1, sizeof(*b));
-	time_t now = (time_t)(clock_wall_ms(o->clock) / 1000);
-	struct tm tm;
 
 	if (!b) {
 		refuse(rq, PROBLEM_BUSY, NULL, "out of memory: try again");
 		return;
 	}
-	gmtime_r(&now, &tm);
 	snprintf(b->backup.path, sizeof(b->backup.path), "%s/backup", o->data_directory);
 	if (mkdir(b->backup.path, 0700) < 0 && errno != EEXIST) {
 		refuse(rq, PROBLEM_FULL, NULL, "cannot make %s: %s", b->backup.path,
@@ -298,9 +313,8 @@ void handle_backup(struct request *rq)
 		free(b);
 		return;
 	}
-	snprintf(b->backup.path, sizeof(b->backup.path),
-		"%s/backup/hookd-%04d%02d%02dT%02d%02d%02dZ.mdb", o->data_directory,
-		tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+	name_backup(b->backup.path, sizeof(b->backup.path), o->data_directory,
+		(time_t)(clock_wall_ms(o->clock) / 1000));
 	b->backup.done = on_backup;
 	b->request = rq;
 	if (!store_backup(o->store, &b->backup)) {

@@ -209,6 +209,19 @@ int lmdb_sync_path(const char *path)
 	return r;
 }
 
+/* A name that is new in a directory, which may be as new itself. */
+static int sync_directory(const char *directory, struct problem *problem)
+{
+	char parent[4096];
+	int r = lmdb_sync_path(directory);
+
+	if (r < 0)
+		return fail(problem, "sync", directory, r);
+	snprintf(parent, sizeof(parent), "%s/..", directory);
+	r = lmdb_sync_path(parent);
+	return r < 0 && r != -EACCES ? fail(problem, "sync", parent, r) : 0;
+}
+
 static int write_meta(struct engine *engine, const struct meta_record *meta)
 {
 	struct txn t = {.tables = engine->tables};
@@ -266,14 +279,9 @@ static int create_file(const char *directory, const char *path,
 	r = lmdb_sync_path(new_path);
 	if (r == 0 && rename(new_path, path) < 0)
 		r = -errno;
-	if (r == 0)
-		r = lmdb_sync_path(directory);
 	if (r < 0)
 		return fail(problem, "create", path, r);
-	/* The directory itself may be as new as the file. */
-	snprintf(new_path, sizeof(new_path), "%s/..", directory);
-	r = lmdb_sync_path(new_path);
-	return r < 0 && r != -EACCES ? fail(problem, "sync", new_path, r) : 0;
+	return sync_directory(directory, problem);
 }
 
 static int read_meta(struct engine *engine, const char *path, struct problem *problem)
@@ -617,9 +625,10 @@ static int pause_copy(const char *path, struct problem *problem)
 static enum engine_result lmdb_backup(struct engine *engine, const char *path,
 	bool (*cancelled)(void *user), void *user, int64_t *bytes, struct problem *problem)
 {
-	char part[4096];
+	char part[4096], directory[4096];
 	int fd, r;
 
+	snprintf(directory, sizeof(directory), "%.*s", (int)(strrchr(path, '/') - path), path);
 	snprintf(part, sizeof(part), "%s.part", path);
 	fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0) {
@@ -636,6 +645,11 @@ static enum engine_result lmdb_backup(struct engine *engine, const char *path,
 		r = fail(problem, "rename", part, -errno);
 	if (r < 0) {
 		unlink(part);
+		return ENGINE_REFUSED;
+	}
+	/* A copy of which nobody is told that it is there would only take room. */
+	if (sync_directory(directory, problem) < 0) {
+		unlink(path);
 		return ENGINE_REFUSED;
 	}
 	return ENGINE_OK;
