@@ -406,14 +406,12 @@ static struct sender *start_sender(struct senders *s, bool for_suspects)
 	int ends[2], r = sender ? make_pair(ends) : -ENOMEM;
 
 	if (r == 0) {
-		r = spawn(s->options.path, ends[1], &sender->pid);
+		r = channel_new(&sender->channel, s->options.base, ends[0], &callbacks, sender);
+		if (r == 0)
+			r = spawn(s->options.path, ends[1], &sender->pid);
 		close(ends[1]);
-		if (r == 0 &&
-			channel_new(
-				&sender->channel, s->options.base, ends[0], &callbacks, sender) < 0)
-			out_of_memory("the way to a sender");
-		else if (r < 0)
-			close(ends[0]);
+		if (r < 0)
+			channel_free(sender->channel);
 	}
 	if (r < 0) {
 		log_line(LOG_LEVEL_ERROR, LOG_SENDER, NULL, "cannot start %s: %s; trying again",
