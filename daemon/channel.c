@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -18,6 +19,7 @@
 struct frame {
 	struct frame *next;
 	size_t len, sent;
+	size_t size; /* of bytes */
 	int fd; /* travels with the first byte; -1 */
 	uint8_t bytes[];
 };
@@ -55,7 +57,7 @@ struct frame *frame_new(enum frame_type type, size_t size, struct byte_writer *b
 
 	if (!frame)
 		return NULL;
-	*frame = (struct frame){.fd = -1};
+	*frame = (struct frame){.size = HEAD_LEN + size, .fd = -1};
 	frame->bytes[4] = (uint8_t)type;
 	*body = (struct byte_writer){.at = frame->bytes + HEAD_LEN, .size = size};
 	return frame;
@@ -67,6 +69,7 @@ void frame_free(struct frame *frame)
 		return;
 	if (frame->fd >= 0)
 		close(frame->fd);
+	explicit_bzero(frame->bytes, frame->size); /* the values of headers are secrets */
 	free(frame);
 }
 

@@ -149,6 +149,8 @@ void endpoint_rotate_secret(struct endpoint *draft, const struct webhook_key *ke
 		draft->n_secrets--;
 	memmove(&draft->secrets[1], &draft->secrets[0],
 		draft->n_secrets * sizeof(draft->secrets[0]));
-	draft->secrets[0] = (struct endpoint_secret){*key, now_ms, 0};
+	draft->secrets[0].key = *key;
+	draft->secrets[0].created_ms = now_ms;
+	draft->secrets[0].expires_ms = 0;
 	draft->n_secrets++;
 }

@@ -1,8 +1,10 @@
 #include "json_memory.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
 #include <jansson.h>
+#include <openssl/crypto.h>
 
 static bool was_out;
 
@@ -15,9 +17,16 @@ static void *allocate(size_t size)
 	return made;
 }
 
+void free_wiped(void *memory)
+{
+	if (memory)
+		OPENSSL_cleanse(memory, malloc_usable_size(memory));
+	free(memory);
+}
+
 void json_memory_watch(void)
 {
-	json_set_alloc_funcs(allocate, free);
+	json_set_alloc_funcs(allocate, free_wiped);
 }
 
 bool json_memory_was_out(void)

@@ -6,6 +6,9 @@
  * that could not be parsed for lack of memory is not malformed. So every allocation that fails is
  * noted, and asked for before anything is believed. Main thread; jansson has no place for a
  * context.
+ *
+ * And what jansson does not do: requests bring secrets and answers take them away, so what has held
+ * JSON is overwritten before it is freed. libmicrohttpd's own buffers are not.
  */
 #pragma once
 
@@ -15,3 +18,6 @@
 void json_memory_watch(void);
 /* Has an allocation failed since the last call? */
 bool json_memory_was_out(void);
+
+/* free(3) for what may have held a secret. */
+void free_wiped(void *memory);

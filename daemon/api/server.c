@@ -175,6 +175,28 @@ static void on_deadline(evutil_socket_t fd, short what, void *user)
 
 /* ---- Room for bodies ---- */
 
+/* Payloads are no secrets to hookd, and may be large; all other bodies may hold some. */
+static bool may_hold_secrets(const struct request *rq)
+{
+	return !rq->route || rq->route->body != BODY_INTAKE;
+}
+
+/* realloc(3), but nothing is left where the body was. */
+static char *resize_body(struct request *rq, size_t size)
+{
+	char *body;
+
+	if (!may_hold_secrets(rq))
+		return realloc(rq->body, size);
+	body = malloc(size);
+	if (!body)
+		return NULL;
+	if (rq->body_len)
+		memcpy(body, rq->body, rq->body_len);
+	free_wiped(rq->body);
+	return body;
+}
+
 /*
  * Makes room for a body of so many bytes. A length that the head states is reserved there, so that
  * a body which has begun to come finds its place. The memory is touched only as the body comes, and
@@ -191,7 +213,7 @@ static int reserve_body(struct request *rq, size_t len, struct problem *problem)
 		return problem_set(problem, PROBLEM_BUSY, NULL,
 			"the bodies of other requests that are under way have %zu of the %zu MiB there are for them: try again",
 			others >> 20, BODIES_MAX >> 20);
-	body = realloc(rq->body, size);
+	body = resize_body(rq, size);
 	if (!body)
 		return problem_set(problem, PROBLEM_BUSY, NULL, "out of memory: try again");
 	api->body_bytes = others + size;
@@ -204,7 +226,10 @@ static void give_body_back(struct request *rq)
 {
 	rq->api->body_bytes -= rq->body_size;
 	rq->body_size = 0;
-	free(rq->body);
+	if (may_hold_secrets(rq))
+		free_wiped(rq->body);
+	else
+		free(rq->body);
 	rq->body = NULL;
 }
 
@@ -255,10 +280,10 @@ void answer_bytes(struct request *rq, const char *content_type, const void *byte
 static struct MHD_Response *text_response(char *text, size_t len)
 {
 	struct MHD_Response *response =
-		MHD_create_response_from_buffer(len, text, MHD_RESPMEM_MUST_FREE);
+		MHD_create_response_from_buffer_with_free_callback(len, text, free_wiped);
 
 	if (!response)
-		free(text);
+		free_wiped(text);
 	return response;
 }
 
@@ -281,7 +306,7 @@ static struct MHD_Response *json_response(json_t *json)
 	if (text && json_dumpb(json, text, len, JSON_COMPACT) != len)
 		len = 0;
 	if (json_memory_was_out() || !text || !len) {
-		free(text);
+		free_wiped(text);
 		return NULL;
 	}
 	text[len] = '\n';
