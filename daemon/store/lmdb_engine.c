@@ -336,6 +336,12 @@ int lmdb_open_file(struct engine *engine, const char *path, bool with_lock,
 
 	if (stat(path, &file) < 0)
 		return fail(problem, "open", path, -errno);
+	if (file.st_size < 2 * PAGE_BYTES) { /* LMDB would take an empty one for a new one */
+		problem_set(problem, PROBLEM_INVALID, NULL,
+			"%s is cut short: %lld bytes (restore a backup)", path,
+			(long long)file.st_size);
+		return -EIO;
+	}
 	r = open_environment(
 		engine, path, with_lock ? 0 : MDB_NOLOCK, lmdb_map_bytes(limits, file.st_size));
 	if (r)
