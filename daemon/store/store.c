@@ -166,21 +166,27 @@ static int load_endpoints(struct store *s, struct problem *problem)
 	return loading.error ? -EIO : 0;
 }
 
-/* Of a stop longer than a day, the rest does not count for what had ended before it. */
-static int note_stop(struct store *s, struct engine_found *found, struct problem *problem)
+/* Of a stop longer than a day, the rest does not count for what had ended before it. Returns
+ * whether it was one, which is to be noted. */
+static bool reckon_stop(const struct store *s, struct engine_found *found)
 {
 	int64_t stopped_ms =
 		found->queue_ms ? clock_queue_ms(s->options.clock) - found->queue_ms : 0;
 	struct engine_stats stats;
 
 	if (stopped_ms <= STOP_COUNTS_MS)
-		return 0;
+		return false;
 	if (s->options.engine->stats(s->engine, &s->options.settings.limits, &stats) == ENGINE_OK &&
 		stats.first_delivered_end_ms >= found->stop_ms &&
 		stats.first_dead_end_ms >= found->stop_ms)
 		found->lag_ms = 0; /* what the last long stop concerned is gone */
 	found->lag_ms += stopped_ms - STOP_COUNTS_MS;
 	found->stop_ms = found->queue_ms;
+	return true;
+}
+
+static int note_stop(struct store *s, const struct engine_found *found, struct problem *problem)
+{
 	if (s->options.engine->set_lag(s->engine, found->stop_ms, found->lag_ms) == ENGINE_OK)
 		return 0;
 	problem_set(problem, PROBLEM_INVALID, NULL, "%s", s->options.engine->broken(s->engine));
@@ -219,6 +225,7 @@ static int open_store(struct store *s, struct problem *problem)
 		.mending = s->options.callbacks->mending,
 		.user = s->options.user};
 	struct engine_found found;
+	bool was_long;
 	int r;
 
 	memcpy(options.key_id, s->options.box->key_id, sizeof(options.key_id));
@@ -235,9 +242,7 @@ static int open_store(struct store *s, struct problem *problem)
 	s->ids.last = found.last_event;
 	s->next_endpoint = found.next_endpoint;
 	s->sending = found.sending;
-	r = note_stop(s, &found, problem);
-	if (r < 0)
-		return r;
+	was_long = reckon_stop(s, &found);
 	s->registry = registry_new();
 	r = s->registry ? make_threads(s, &found) : -ENOMEM;
 	if (r < 0) {
@@ -245,7 +250,9 @@ static int open_store(struct store *s, struct problem *problem)
 			problem, PROBLEM_INVALID, NULL, "cannot start the store: %s", strerror(-r));
 		return -EIO;
 	}
-	return load_endpoints(s, problem);
+	r = load_endpoints(s, problem);
+	/* Nothing is written before it is certain that hookd can start. */
+	return r == 0 && was_long ? note_stop(s, &found, problem) : r;
 }
 
 int store_open(struct store **store, const struct store_options *options, struct problem *problem)
@@ -262,6 +269,7 @@ int store_open(struct store **store, const struct store_options *options, struct
 	r = open_store(s, problem);
 	store_thread_set(false);
 	if (r < 0) {
+		s->broken = true; /* what could not be opened is not written to */
 		store_close(s);
 		return r;
 	}
