@@ -12,4 +12,4 @@ extern const struct command command_endpoint_add, command_endpoint_set, command_
 	command_endpoint_show, command_endpoint_remove, command_endpoint_test,
 	command_endpoint_rotate_secret;
 extern const struct command command_submit, command_listen, command_sign, command_verify;
-extern const struct command command_backup;
+extern const struct command command_backup, command_rekey;

@@ -33,7 +33,7 @@ static const struct command *const endpoints[] = {&command_endpoint_add, &comman
 static const struct command *const trying[] = {
 	&command_submit, &command_listen, &command_sign, &command_verify, NULL};
 
-static const struct command *const keeping[] = {&command_backup, NULL};
+static const struct command *const keeping[] = {&command_backup, &command_rekey, NULL};
 
 const struct command_group command_groups[] = {
 	{"Looking", looking},

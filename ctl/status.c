@@ -146,6 +146,24 @@ static void print_endpoints(const json_t *status)
 		field_number(endpoints, "failing"), field_number(endpoints, "paused"));
 }
 
+/* Only while there are two, or somebody has something to take away. */
+static void print_master_key(const json_t *status)
+{
+	const json_t *key = field(status, "master_key");
+	long long n = field_number(key, "sealed_with_previous");
+
+	if (!field_text(key, "previous_id")[0] && !field_is_true(key, "previous_is_spare"))
+		return;
+	print_label(LABEL, "master key");
+	if (field_is_true(key, "previous_is_spare"))
+		print_line("%s; the credential hookd-master-key-previous may be taken away",
+			field_text(key, "id"));
+	else
+		print_line("%s; %lld %s sealed with the previous one, %s", field_text(key, "id"), n,
+			plural(n, "endpoint is still", "endpoints are still"),
+			field_text(key, "previous_id"));
+}
+
 /* ---- The worst endpoints ---- */
 
 /* "503 Service Unavailable, 41s ago"; "by hookd: receiver answered 410 Gone" */
@@ -221,6 +239,7 @@ static void print_status(const struct ctl *ctl, const json_t *status)
 	print_queue(ctl, status);
 	print_store(status);
 	print_endpoints(status);
+	print_master_key(status);
 	print_worst(ctl, status);
 	print_problems(ctl, field(status, "problems"));
 }

@@ -486,7 +486,9 @@ static int send_request(struct dispatch *d, struct slot *slot, struct job *job,
 /* In words, why send_request() did not. */
 static void explain_unsent(const struct slot *slot, int error, char text[static UNSENT_SIZE])
 {
-	if (error == -ENOENT)
+	if (error == -ENOKEY)
+		snprintf(text, UNSENT_SIZE, "its secret cannot be opened (rotate-secret)");
+	else if (error == -ENOENT)
 		snprintf(text, UNSENT_SIZE, "its CA file %s cannot be read", slot->settings->ca);
 	else
 		snprintf(text, UNSENT_SIZE, "%s",

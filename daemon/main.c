@@ -30,6 +30,7 @@
 #include "dispatch.h"
 #include "log.h"
 #include "metrics.h"
+#include "rekey.h"
 #include "reports.h"
 #include "secretbox.h"
 #include "service.h"
@@ -58,11 +59,12 @@ struct hookd {
 	struct config *config;
 	struct clock clock;
 	struct metrics metrics;
-	struct secretbox box;
+	struct secretbox *box;
 	struct reports *reports;
 	struct dispatch *dispatch;
 	int lock_fd; /* of the data directory */
 	struct store *store;
+	struct rekey *rekey;
 	struct api *api;
 	int64_t start_budget;
 	struct event *terminate, *interrupt, *reload, *reload_due, *watchdog, *deadline;
@@ -644,6 +646,24 @@ static int read_config(struct hookd *h)
 	return 0;
 }
 
+/* What is sealed in their records is not what hookd sealed. The others go on. */
+static void tell_locked(struct hookd *h)
+{
+	struct registry *registry = store_registry(h->store);
+
+	for (struct slot *slot = registry_next(registry, 0); slot;
+		slot = registry_next(registry, slot->settings->number + 1)) {
+		char address[ENDPOINT_ADDRESS_SIZE];
+		struct log_fields fields = {.endpoint = address, .tenant = slot->settings->tenant};
+
+		if (slot->settings->n_secrets || slot->settings->removed)
+			continue;
+		endpoint_address(slot->settings, address);
+		log_line(LOG_LEVEL_ERROR, LOG_STORE, &fields, "%s is paused: %s", address,
+			slot->settings->reason ? slot->settings->reason : "it has no secret");
+	}
+}
+
 static int open_data(struct hookd *h)
 {
 	struct store_options options = {.directory = h->arguments.data,
@@ -651,7 +671,7 @@ static int open_data(struct hookd *h)
 		.settings = store_settings_of(h->config),
 		.clock = &h->clock,
 		.clock_source = &clock_kernel,
-		.box = &h->box,
+		.box = h->box,
 		.base = h->base,
 		.callbacks = &store_callbacks,
 		.user = h};
@@ -672,11 +692,13 @@ static int open_data(struct hookd *h)
 	}
 	snprintf(data_file, sizeof(data_file), "%s/" DATA_FILE, h->arguments.data);
 	is_first_start = access(data_file, F_OK) < 0 && errno == ENOENT;
-	r = secretbox_open_key(&h->box, h->arguments.data, is_first_start, &problem);
+	r = secretbox_open_keys(h->box, h->arguments.data, is_first_start, &problem);
 	if (r == 0)
 		r = store_open(&h->store, &options, &problem);
 	if (r < 0)
 		log_line(LOG_LEVEL_ERROR, LOG_STORE, NULL, "%s", problem.detail);
+	else
+		tell_locked(h);
 	return r;
 }
 
@@ -692,8 +714,10 @@ static int make_parts(struct hookd *h)
 		.clock = &h->clock,
 		.metrics = &h->metrics,
 		.config = h->config,
-		.box = &h->box,
+		.box = h->box,
 		.data_directory = h->arguments.data};
+	struct rekey_options rekey = {
+		.base = h->base, .box = h->box, .data_directory = h->arguments.data};
 	int r;
 
 	metrics_init(&h->metrics);
@@ -703,6 +727,11 @@ static int make_parts(struct hookd *h)
 		r = open_data(h);
 	if (r < 0)
 		return r;
+	rekey.store = h->store;
+	h->rekey = rekey_new(&rekey);
+	if (!h->rekey)
+		return -ENOMEM;
+	api.rekey = h->rekey;
 	api.store = h->store;
 	api.dispatch = h->dispatch;
 	api.started_wall_ms = clock_wall_ms(&h->clock);
@@ -754,6 +783,7 @@ static int start(struct hookd *h)
 	if (r < 0)
 		return r;
 	dispatch_start(h->dispatch, h->store);
+	rekey_start(h->rekey);
 	service_notify("READY=1");
 	log_line(LOG_LEVEL_NOTICE, LOG_START, NULL,
 		"hookd " HOOKD_VERSION " started: data in %s, %zu endpoints, %lld senders%s",
@@ -775,6 +805,7 @@ static void finish(struct hookd *h)
 	if (h->store)
 		store_finish(h->store); /* everything that was handed in is stored and answered */
 	dispatch_free(h->dispatch); /* tests that are under way are answered */
+	rekey_free(h->rekey); /* who waits for a new key is told */
 	api_free(h->api); /* the answers leave */
 	store_close(h->store);
 	if (h->lock_fd >= 0)
@@ -789,7 +820,7 @@ static void finish(struct hookd *h)
 	free_event(h->deadline);
 	if (h->base)
 		event_base_free(h->base);
-	secretbox_clear(&h->box);
+	secretbox_free(h->box);
 	free(h->config);
 }
 
@@ -804,7 +835,8 @@ static int run(const struct arguments *arguments)
 	if (read_config(&h) < 0)
 		return 1;
 	h.base = event_base_new();
-	r = h.base ? start(&h) : -ENOMEM;
+	h.box = secretbox_new();
+	r = h.base && h.box ? start(&h) : -ENOMEM;
 	if (r < 0) {
 		if (r == -ENOMEM)
 			log_line(LOG_LEVEL_ERROR, LOG_TROUBLE, NULL, "out of memory");

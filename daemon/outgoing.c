@@ -49,6 +49,7 @@ __attribute__((format(printf, 2, 3))) static void add_line(
 	o->request.headers[o->request.n_headers++] = (struct text_span){line, strlen(line)};
 }
 
+/* Nothing goes out unsigned: -ENOKEY when there is no secret. */
 static int sign(const struct outgoing_parts *p, const char *id, const char *timestamp,
 	char text[static SIGNATURES_SIZE])
 {
@@ -70,7 +71,7 @@ static int sign(const struct outgoing_parts *p, const char *id, const char *time
 		used += WEBHOOK_SIGNATURE_LEN;
 	}
 	text[used] = '\0';
-	return 0;
+	return used ? 0 : -ENOKEY;
 }
 
 static int add_own_headers(struct outgoing *o, const struct endpoint *e)

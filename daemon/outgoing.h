@@ -43,7 +43,7 @@ struct outgoing_parts {
 	int64_t queue_ms, wall_ms;
 };
 
-/* Returns 0, -ENOENT when the endpoint's certificate file cannot be read, or -ENOMEM. To be cleared
- * in any case. */
+/* Returns 0, -ENOKEY when the endpoint has no secret to sign with, -ENOENT when its certificate
+ * file cannot be read, or -ENOMEM. To be cleared in any case. */
 int outgoing_build(struct outgoing *outgoing, const struct outgoing_parts *parts);
 void outgoing_clear(struct outgoing *outgoing);

@@ -15,6 +15,7 @@
 #include "../config.h"
 #include "../dispatch.h"
 #include "../metrics.h"
+#include "../rekey.h"
 #include "../secretbox.h"
 #include "../store/store.h"
 
@@ -33,6 +34,7 @@ struct api_options {
 	const struct secretbox *box;
 	struct store *store;
 	struct dispatch *dispatch;
+	struct rekey *rekey;
 	const char *data_directory;
 	int64_t started_wall_ms;
 };

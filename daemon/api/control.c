@@ -1,4 +1,5 @@
-/* hookd as a whole: health, status, all sending, backups, and the shape of the backlog. */
+/* hookd as a whole: health, status, all sending, backups, the master key, and the shape of the
+ * backlog. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +46,7 @@ static const char *const trouble_names[N_TROUBLES] = {
 	[TROUBLE_PAUSED] = "sending_paused",
 	[TROUBLE_LATE] = "late",
 	[TROUBLE_DAMAGED] = "damaged",
+	[TROUBLE_LOCKED] = "secrets_locked",
 };
 
 /* Adds the problem to the list if it is there, and remembers since when it has been. */
@@ -70,9 +72,24 @@ __attribute__((format(printf, 5, 6))) static void look_at(
 			render_time(o, *since), "message", message));
 }
 
-static json_t *render_problems(struct request *rq, const struct engine_stats *stats,
-	const struct dispatch_numbers *numbers)
+/* "acme/billing and 2 others" */
+static void describe_locked(const struct totals *t, char text[static ENDPOINT_ADDRESS_SIZE + 32])
 {
+	size_t len;
+
+	text[0] = '\0';
+	if (!t->locked)
+		return;
+	endpoint_address(t->first_locked->settings, text);
+	len = strlen(text);
+	if (t->locked > 1)
+		snprintf(text + len, 32, " and %u others", t->locked - 1);
+}
+
+static json_t *render_problems(struct request *rq, const struct engine_stats *stats,
+	const struct dispatch_numbers *numbers, const struct totals *t)
+{
+	char locked[ENDPOINT_ADDRESS_SIZE + 32];
 	const struct api_options *o = api_options(rq);
 	const struct sending *sending = store_sending(o->store);
 	int64_t budget = o->config->store.budget, floor = o->config->store.min_free_disk;
@@ -113,7 +130,27 @@ static json_t *render_problems(struct request *rq, const struct engine_stats *st
 		stats->damaged
 			? "; a restart of hookd makes the data file anew from what is sound in it"
 			: "");
+	describe_locked(t, locked);
+	look_at(rq, list, TROUBLE_LOCKED, t->locked > 0,
+		"the secret of %s cannot be opened, and nothing is sent there (hookctl endpoint rotate-secret)",
+		locked);
 	return list;
+}
+
+/* null: there is no other key. */
+static json_t *render_master_key(const struct api_options *o, const struct totals *t)
+{
+	const struct secretbox *box = o->box;
+	struct rekey_state state = rekey_state(o->rekey);
+	char current[SECRETBOX_KEY_ID_SIZE], previous[SECRETBOX_KEY_ID_SIZE] = "";
+
+	secretbox_key_id_format(box->current.id, current);
+	if (box->has_previous)
+		secretbox_key_id_format(box->previous.id, previous);
+	return json_pack("{s:s, s:s, s:o, s:i, s:b}", "id", current, "source",
+		box->current.is_credential ? "credential" : "file", "previous_id",
+		previous[0] ? json_string(previous) : json_null(), "sealed_with_previous",
+		(int)t->with_old_key, "previous_is_spare", (int)state.credential_is_spare);
 }
 
 static json_t *render_sending(const struct api_options *o)
@@ -154,9 +191,9 @@ static json_t *render_status(struct request *rq, const struct engine_stats *stat
 		json_array_append_new(worst, render_endpoint(o, t.worst[i]));
 	return json_pack(
 		"{s:s, s:o, s:o, s:o, s:{s:b, s:o, s:I, s:I, s:I, s:I}, s:{s:I, s:I, s:I, s:o, s:o},"
-		" s:{s:I, s:I, s:I, s:f}, s:{s:i, s:i, s:i}, s:{s:i, s:i, s:I}, s:o}",
+		" s:{s:I, s:I, s:I, s:f}, s:{s:i, s:i, s:i}, s:{s:i, s:i, s:I}, s:o, s:o}",
 		"version", HOOKD_VERSION, "started_at", render_wall_time(o->started_wall_ms),
-		"problems", render_problems(rq, stats, &numbers), "sending", sending,
+		"problems", render_problems(rq, stats, &numbers, &t), "sending", sending,
 		/* intake */
 		"intake", "accepting", (int)stats->would_accept, "code",
 		stats->would_accept ? json_null() : json_string(problem_name(PROBLEM_FULL)),
@@ -179,7 +216,7 @@ static json_t *render_status(struct request *rq, const struct engine_stats *stat
 		"paused", (int)(t.paused_by[PAUSED_BY_REQUEST] + t.paused_by[PAUSED_BY_HOOKD]),
 		"senders", "wanted", (int)numbers.senders_wanted, "running",
 		(int)numbers.senders_running, "restarts_total", (json_int_t)numbers.sender_restarts,
-		"worst", worst);
+		"master_key", render_master_key(o, &t), "worst", worst);
 }
 
 static void answer_status(struct request *rq, const struct engine_stats *stats)
@@ -306,6 +343,12 @@ void handle_backup(struct request *rq)
 		refuse(rq, PROBLEM_BUSY, NULL, "out of memory: try again");
 		return;
 	}
+	if (rekey_state(o->rekey).under_way) {
+		refuse(rq, PROBLEM_BUSY, NULL,
+			"the master key is being changed, and a backup would need both: try again");
+		free(b);
+		return;
+	}
 	snprintf(b->backup.path, sizeof(b->backup.path), "%s/backup", o->data_directory);
 	if (mkdir(b->backup.path, 0700) < 0 && errno != EEXIST) {
 		refuse(rq, PROBLEM_FULL, NULL, "cannot make %s: %s", b->backup.path,
@@ -321,6 +364,69 @@ void handle_backup(struct request *rq)
 		refuse(rq, PROBLEM_BUSY, NULL, "another backup is being made");
 		free(b);
 	}
+}
+
+/* ---- The master key ---- */
+
+struct rekeying {
+	struct rekey_wait wait; /* the first member */
+	struct request *request;
+};
+
+static void answer_rekeyed(struct request *rq)
+{
+	const struct api_options *o = api_options(rq);
+	struct rekey_state state = rekey_state(o->rekey);
+	char id[SECRETBOX_KEY_ID_SIZE];
+
+	secretbox_key_id_format(o->box->current.id, id);
+	answer_json(rq, 200,
+		json_pack("{s:s, s:s, s:I}", "id", id, "source",
+			o->box->current.is_credential ? "credential" : "file", "resealed",
+			(json_int_t)state.n_sealed));
+}
+
+static void on_rekeyed(struct rekey_wait *wait, const struct problem *problem)
+{
+	struct rekeying *k = (struct rekeying *)wait;
+
+	if (problem->code != PROBLEM_NONE)
+		answer_problem(k->request, problem);
+	else
+		answer_rekeyed(k->request);
+	free(k);
+}
+
+void handle_rekey(struct request *rq)
+{
+	const struct api_options *o = api_options(rq);
+	bool was_under_way = rekey_state(o->rekey).under_way;
+	struct rekeying *k;
+	struct problem problem;
+
+	if (rq->json && json_check_members(rq->json, "", &problem)) {
+		answer_problem(rq, &problem);
+		return;
+	}
+	/* What was asked for has been done since the credentials were handed in. */
+	if (o->box->current.is_credential && rekey_state(o->rekey).credential_is_spare) {
+		answer_rekeyed(rq);
+		return;
+	}
+	k = calloc(1, sizeof(*k));
+	if (!k) {
+		refuse(rq, PROBLEM_BUSY, NULL, "out of memory: try again");
+		return;
+	}
+	if (rekey_begin(o->rekey, &problem)) {
+		answer_problem(rq, &problem);
+		free(k);
+		return;
+	}
+	if (!was_under_way)
+		log_change(rq, "rekey", NULL, "began to change the master key");
+	*k = (struct rekeying){.wait.done = on_rekeyed, .request = rq};
+	rekey_wait(o->rekey, &k->wait);
 }
 
 /* ---- The backlog by age ---- */

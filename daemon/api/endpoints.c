@@ -255,7 +255,9 @@ static int apply_resume(struct endpoint_edit *edit, struct endpoint *draft, stru
 {
 	struct changing *c = (struct changing *)edit;
 
-	(void)problem;
+	if (draft->n_secrets == 0)
+		return problem_set(problem, PROBLEM_INVALID, NULL,
+			"it has no secret to sign with, because that cannot be opened: give it a new one first (rotate-secret)");
 	if (draft->paused)
 		draft->state_since_ms = now_ms(c);
 	draft->paused = NOT_PAUSED;

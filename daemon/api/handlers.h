@@ -35,6 +35,7 @@ void handle_status(struct request *request);
 void handle_pause(struct request *request);
 void handle_resume(struct request *request);
 void handle_backup(struct request *request);
+void handle_rekey(struct request *request);
 void handle_backlog(struct request *request);
 
 void handle_metrics(struct request *request);

@@ -75,6 +75,7 @@ enum trouble {
 	TROUBLE_PAUSED,
 	TROUBLE_LATE,
 	TROUBLE_DAMAGED,
+	TROUBLE_LOCKED,
 	N_TROUBLES
 };
 int64_t *api_troubles(const struct request *request);

@@ -40,6 +40,7 @@ const struct route routes[] = {
 	{"POST", "/v1/pause", ROLE_ADMIN, BODY_OPTIONAL_JSON, "", handle_pause},
 	{"POST", "/v1/resume", ROLE_ADMIN, BODY_OPTIONAL_JSON, "", handle_resume},
 	{"POST", "/v1/backup", ROLE_ADMIN, BODY_OPTIONAL_JSON, "", handle_backup},
+	{"POST", "/v1/rekey", ROLE_ADMIN, BODY_OPTIONAL_JSON, "", handle_rekey},
 	{"GET", "/metrics", ROLE_METRICS, BODY_NONE, "", handle_metrics},
 };
 

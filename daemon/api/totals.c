@@ -29,8 +29,11 @@ struct totals totals_of(struct registry *registry)
 		if (slot->oldest_pending_ms &&
 			(!t.oldest_pending_ms || slot->oldest_pending_ms < t.oldest_pending_ms))
 			t.oldest_pending_ms = slot->oldest_pending_ms;
+		t.with_old_key += slot->old_key;
 		if (slot->settings->removed)
 			continue;
+		if (slot->settings->n_secrets == 0 && t.locked++ == 0)
+			t.first_locked = slot;
 		t.endpoints++;
 		t.by_health[slot->health]++;
 		t.paused_by[slot->settings->paused]++;

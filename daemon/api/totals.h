@@ -14,6 +14,9 @@ struct totals {
 	unsigned endpoints;
 	unsigned by_health[3]; /* enum health */
 	unsigned paused_by[3]; /* enum pause_origin */
+	unsigned locked; /* without a secret: what was sealed cannot be opened */
+	struct slot *first_locked;
+	unsigned with_old_key; /* records that the previous master key sealed; removed ones, too */
 	struct slot *worst[WORST_MAX]; /* failing or paused, most pending first */
 	size_t n_worst;
 };

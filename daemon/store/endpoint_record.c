@@ -1,12 +1,14 @@
 #include "endpoint_record.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <openssl/crypto.h>
 
 #include "../bytes.h"
+#include "record.h"
 
 #define RECORD_VERSION 1
 /* 64 types of 130 bytes, headers, networks and the rest stay below this. */
@@ -129,6 +131,7 @@ struct reading {
 	uint32_t waits[256];
 	struct network networks[ENDPOINT_NETWORKS_MAX];
 	struct endpoint_secret secrets[ENDPOINT_SECRETS_MAX];
+	char reason[ENDPOINT_REASON_MAX + 1];
 	uint8_t plain[SECRETS_MAX];
 };
 
@@ -247,41 +250,85 @@ static void read_secrets(struct reading *in, struct byte_reader *r, struct endpo
 		in->headers[i].value = get_text(in, r);
 }
 
-static int open_secrets(
-	struct reading *in, uint32_t number, const struct secretbox *box, struct endpoint *draft)
+/* What is sealed; -EBADMSG when there cannot be a box there. */
+static int find_box(struct reading *in, struct bytes *sealed)
 {
-	size_t sealed_len = get_u32(&in->r), plain_len;
-	const uint8_t *sealed = get_bytes(&in->r, sealed_len);
-	struct byte_reader plain;
-	int r;
-
-	if (!sealed || !reader_is_done(&in->r) || sealed_len < SECRETBOX_OVERHEAD ||
-		sealed_len > sizeof(in->plain) + SECRETBOX_OVERHEAD)
+	sealed->len = get_u32(&in->r);
+	sealed->at = get_bytes(&in->r, sealed->len);
+	if (!sealed->at || !reader_is_done(&in->r) || sealed->len < SECRETBOX_OVERHEAD ||
+		sealed->len > sizeof(in->plain) + SECRETBOX_OVERHEAD)
 		return -EBADMSG;
-	plain_len = sealed_len - SECRETBOX_OVERHEAD;
-	r = secretbox_unseal(box, number, sealed, sealed_len, in->plain);
-	if (r < 0)
-		return r;
-	plain = (struct byte_reader){in->plain, in->plain + plain_len, false};
+	return 0;
+}
+
+static int open_secrets(struct reading *in, struct bytes sealed, const struct secretbox *box,
+	struct endpoint *draft)
+{
+	struct byte_reader plain = {in->plain, in->plain + sealed.len - SECRETBOX_OVERHEAD, false};
+
+	switch (secretbox_unseal(box, draft->number, sealed.at, sealed.len, in->plain)) {
+	case 0:
+		break;
+	case -ENOKEY:
+		return RECORD_NO_KEY;
+	case -EBADMSG:
+		return RECORD_LOCKED;
+	default:
+		return -ENOMEM;
+	}
 	read_secrets(in, &plain, draft);
-	return reader_is_done(&plain) ? 0 : -EBADMSG;
+	if (!reader_is_done(&plain))
+		return -EBADMSG;
+	return memcmp(secretbox_key_id_of(sealed.at, sealed.len), box->current.id,
+		       SECRETBOX_KEY_ID_LEN) == 0
+		? 0
+		: RECORD_OLD_KEY;
+}
+
+/* Without its secret nothing may be sent; without its headers nothing should be. */
+static void lock(struct reading *in, struct endpoint *draft)
+{
+	size_t size = sizeof(in->reason), used;
+
+	snprintf(in->reason, size, "its secret cannot be opened: rotate-secret, %sresume",
+		draft->n_headers ? "set its headers again, " : "");
+	for (unsigned i = 0; i < draft->n_headers; i++) {
+		used = strlen(in->reason);
+		snprintf(in->reason + used, size - used, "%s%s",
+			i ? ", " : " (lost: ", in->headers[i].name);
+	}
+	used = strlen(in->reason);
+	if (draft->n_headers)
+		snprintf(in->reason + used, size - used, ")");
+	draft->n_headers = 0;
+	draft->n_secrets = 0;
+	draft->paused = PAUSED_BY_HOOKD;
+	draft->reason = in->reason;
 }
 
 int endpoint_record_read(uint32_t number, bool removed, const uint8_t *blob, size_t len,
-	const struct secretbox *box, struct endpoint **endpoint)
+	const struct secretbox *box, struct endpoint **endpoint,
+	uint8_t key_id[static SECRETBOX_KEY_ID_LEN])
 {
 	struct reading *in = calloc(1, sizeof(*in));
 	struct endpoint draft = {.number = number, .removed = removed};
+	struct bytes sealed;
 	int r;
 
 	if (!in)
 		return -ENOMEM;
 	in->r = (struct byte_reader){blob, blob + len, false};
 	read_settings(in, &draft);
-	r = open_secrets(in, number, box, &draft);
+	r = find_box(in, &sealed);
 	if (r == 0) {
+		memcpy(key_id, secretbox_key_id_of(sealed.at, sealed.len), SECRETBOX_KEY_ID_LEN);
+		r = open_secrets(in, sealed, box, &draft);
+	}
+	if (r == RECORD_LOCKED || r == RECORD_NO_KEY)
+		lock(in, &draft);
+	if (r >= 0) {
 		*endpoint = endpoint_new(&draft);
-		r = *endpoint ? 0 : -ENOMEM;
+		r = *endpoint ? r : -ENOMEM;
 	}
 	OPENSSL_cleanse(in, sizeof(*in));
 	free(in);

@@ -51,7 +51,7 @@ struct sending {
 
 /* ---- Changes ---- */
 
-enum op_kind { OP_OUTCOME, OP_ENDPOINT, OP_SENDING, OP_SUBMIT, OP_VERB };
+enum op_kind { OP_OUTCOME, OP_ENDPOINT, OP_SENDING, OP_KEY, OP_SUBMIT, OP_VERB };
 
 /* One change, embedded in the struct of its kind. The engine sets result; store.c runs done on the
  * main loop after the commit. */
@@ -85,6 +85,12 @@ struct endpoint_op {
 struct sending_op {
 	struct op op;
 	struct sending sending;
+};
+
+/* Marks the store with the master key that all its secrets are sealed with. */
+struct key_op {
+	struct op op;
+	uint8_t key_id[8];
 };
 
 struct new_event {

@@ -79,7 +79,7 @@ struct met *commit_meet(struct commit *c, uint32_t endpoint)
 	return met;
 }
 
-/* ---- Endpoints, sending ---- */
+/* ---- Endpoints, sending, the master key ---- */
 
 static void apply_endpoint(struct commit *c, struct endpoint_op *op)
 {
@@ -115,6 +115,13 @@ static void apply_sending(struct commit *c, struct sending_op *op)
 	c->meta_changed = true;
 }
 
+static void apply_key(struct commit *c, struct key_op *op)
+{
+	op->op.result = ENGINE_OK;
+	memcpy(c->engine->meta.key_id, op->key_id, sizeof(op->key_id));
+	c->meta_changed = true;
+}
+
 /* ---- The batch ---- */
 
 static void measure(
@@ -131,6 +138,7 @@ static void measure(
 				((const struct endpoint_op *)op)->blob_len / PAGE_BYTES + 1;
 			break;
 		case OP_SENDING:
+		case OP_KEY:
 			others->rows += 1;
 			break;
 		case OP_SUBMIT: {
@@ -162,6 +170,9 @@ static void apply(struct commit *c, struct op *op)
 		break;
 	case OP_SENDING:
 		apply_sending(c, (struct sending_op *)op);
+		break;
+	case OP_KEY:
+		apply_key(c, (struct key_op *)op);
 		break;
 	case OP_SUBMIT:
 		commit_submit(c, (struct submit_op *)op);

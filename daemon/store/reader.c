@@ -208,6 +208,11 @@ static void *run_backup(void *user)
 	return NULL;
 }
 
+bool reader_is_backing_up(const struct reader *r)
+{
+	return r->backup != NULL;
+}
+
 bool reader_backup(struct reader *r, struct store_backup *backup)
 {
 	struct answer *answer;

@@ -26,3 +26,4 @@ void reader_free(struct reader *reader); /* NULL is fine */
 void reader_set_settings(struct reader *reader, const struct store_settings *settings);
 void reader_ask(struct reader *reader, struct store_query *query);
 bool reader_backup(struct reader *reader, struct store_backup *backup);
+bool reader_is_backing_up(const struct reader *reader);

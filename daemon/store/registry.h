@@ -21,6 +21,7 @@ struct slot {
 	struct endpoint *settings;
 	struct lane *lane; /* NULL while nothing is owed */
 	struct edits *edits; /* NULL while nobody changes it */
+	bool old_key; /* its secrets are sealed with the previous master key */
 	uint64_t deliveries[N_DELIVERY_STATES];
 	int64_t oldest_pending_ms; /* 0: nothing pending */
 	int64_t health_since_ms;

@@ -28,6 +28,7 @@ struct editing {
 	struct store *store;
 	struct endpoint_edit *edit;
 	struct endpoint *settings; /* as they will be */
+	uint8_t key_id[SECRETBOX_KEY_ID_LEN]; /* of the master key that sealed them */
 	struct editing *next; /* in store->creating */
 };
 
@@ -41,6 +42,7 @@ struct store {
 	struct event_id_source ids;
 	uint32_t next_endpoint;
 	struct sending sending;
+	uint8_t key_id[SECRETBOX_KEY_ID_LEN]; /* of the master key that it is marked with */
 	struct editing *creating;
 	struct store_numbers numbers;
 	bool broken, finished;
@@ -60,6 +62,7 @@ static void on_touched(struct store *s, const struct touched *touched)
 	s->options.callbacks->touched(s->options.user, slot, &before, touched);
 	if (touched->forgotten) {
 		s->options.callbacks->forgetting(s->options.user, slot);
+		free(slot->edits); /* it may be sealed anew just now; that finds no slot then */
 		registry_forget(s->registry, touched->endpoint);
 	}
 }
@@ -122,7 +125,31 @@ struct loading {
 	struct store *store;
 	struct problem *problem;
 	int error;
+	size_t n_without_key;
 };
+
+static bool is_current_key(const struct store *s, const uint8_t id[static SECRETBOX_KEY_ID_LEN])
+{
+	return memcmp(id, s->options.box->current.id, SECRETBOX_KEY_ID_LEN) == 0;
+}
+
+/* A master key that was lost is no reason to go on without the secrets: told of the first one, with
+ * what there is and what there should be. */
+static void note_missing_key(struct loading *loading, const struct endpoint *endpoint,
+	const uint8_t id[static SECRETBOX_KEY_ID_LEN])
+{
+	char address[ENDPOINT_ADDRESS_SIZE], wanted[SECRETBOX_KEY_ID_SIZE];
+
+	loading->error = -ENOKEY;
+	if (loading->n_without_key++)
+		return;
+	endpoint_address(endpoint, address);
+	secretbox_key_id_format(id, wanted);
+	problem_set(loading->problem, PROBLEM_INVALID, NULL,
+		"the secret of endpoint %s is sealed with master key %s, which is not there: "
+		"hand it in as hookd-master-key-previous, or put it into %s/master.key.previous",
+		address, wanted, loading->store->options.directory);
+}
 
 static void on_endpoint_found(void *user, uint32_t number, bool removed, const uint8_t *blob,
 	size_t len, const struct touched *state)
@@ -131,32 +158,39 @@ static void on_endpoint_found(void *user, uint32_t number, bool removed, const u
 	struct store *s = loading->store;
 	struct endpoint *endpoint;
 	struct slot *slot = NULL;
+	uint8_t key_id[SECRETBOX_KEY_ID_LEN];
 	int r;
 
 	if (loading->error)
 		return;
-	r = endpoint_record_read(number, removed, blob, len, s->options.box, &endpoint);
-	if (r == 0) {
-		slot = registry_put(s->registry, endpoint);
-		r = slot ? 0 : -ENOMEM;
+	r = endpoint_record_read(number, removed, blob, len, s->options.box, &endpoint, key_id);
+	if (r == RECORD_NO_KEY) {
+		note_missing_key(loading, endpoint, key_id);
+		endpoint_unref(endpoint);
+		return;
 	}
+	if (r == RECORD_LOCKED) /* it is paused now; the others are not affected */
+		endpoint->state_since_ms = clock_queue_ms(s->options.clock);
+	if (r >= 0)
+		slot = registry_put(s->registry, endpoint);
 	if (!slot) {
-		loading->error = r;
+		loading->error = r < 0 ? r : -ENOMEM;
 		problem_set(loading->problem, PROBLEM_INVALID, NULL,
 			"endpoint number %u cannot be read: %s", number,
-			r == -EBADMSG
-				? "its record is damaged or was sealed with another master key"
-				: strerror(-r));
+			loading->error == -EBADMSG
+				? "its record is damaged (hookd --check-data; restore a backup)"
+				: strerror(-loading->error));
 		return;
 	}
 	registry_update(slot, state);
+	slot->old_key = !is_current_key(s, key_id);
 	if (removed && (slot->deliveries[DELIVERY_PENDING] || slot->deliveries[DELIVERY_HELD]))
 		writer_remove_later(s->writer, number);
 }
 
 static int load_endpoints(struct store *s, struct problem *problem)
 {
-	struct loading loading = {s, problem, 0};
+	struct loading loading = {.store = s, .problem = problem};
 
 	if (s->options.engine->each_endpoint(s->engine, on_endpoint_found, &loading) != ENGINE_OK) {
 		problem_set(
@@ -218,6 +252,28 @@ static int make_threads(struct store *s, const struct engine_found *found)
 	return r;
 }
 
+/* The store is marked with the key that its secrets are sealed with; while that is being changed,
+ * with the previous one. */
+static int check_key(const struct store *s, const uint8_t id[static SECRETBOX_KEY_ID_LEN],
+	struct problem *problem)
+{
+	const struct secretbox *box = s->options.box;
+	char wanted[SECRETBOX_KEY_ID_SIZE], given[SECRETBOX_KEY_ID_SIZE],
+		previous[SECRETBOX_KEY_ID_SIZE] = "";
+
+	if (secretbox_has_key(box, id))
+		return 0;
+	secretbox_key_id_format(id, wanted);
+	secretbox_key_id_format(box->current.id, given);
+	if (box->has_previous)
+		secretbox_key_id_format(box->previous.id, previous);
+	problem_set(problem, PROBLEM_INVALID, NULL,
+		"the master key is not the one that the store in %s was sealed with: that is %s, given %s %s%s%s",
+		s->options.directory, wanted, previous[0] ? "are" : "is", given,
+		previous[0] ? " and " : "", previous);
+	return -EIO;
+}
+
 static int open_store(struct store *s, struct problem *problem)
 {
 	struct engine_options options = {.directory = s->options.directory,
@@ -228,16 +284,14 @@ static int open_store(struct store *s, struct problem *problem)
 	bool was_long;
 	int r;
 
-	memcpy(options.key_id, s->options.box->key_id, sizeof(options.key_id));
+	memcpy(options.key_id, s->options.box->current.id, sizeof(options.key_id));
 	r = s->options.engine->open(&s->engine, &options, &found, problem);
 	if (r < 0)
 		return r;
-	if (memcmp(found.key_id, s->options.box->key_id, sizeof(found.key_id)) != 0) {
-		problem_set(problem, PROBLEM_INVALID, NULL,
-			"the master key is not the one that the store in %s was sealed with",
-			s->options.directory);
-		return -EIO;
-	}
+	r = check_key(s, found.key_id, problem);
+	if (r < 0)
+		return r;
+	memcpy(s->key_id, found.key_id, sizeof(s->key_id));
 	clock_start(s->options.clock, s->options.clock_source, found.queue_ms);
 	s->ids.last = found.last_event;
 	s->next_endpoint = found.next_endpoint;
@@ -431,6 +485,8 @@ static void on_edit_committed(struct op *op)
 	if (op->result != ENGINE_OK) {
 		problem_set(&problem, PROBLEM_UNKNOWN, NULL, "the store failed: perhaps changed");
 		endpoint_unref(editing->settings);
+	} else if (editing->edit->reseals) {
+		endpoint_unref(editing->settings);
 	} else {
 		if (slot)
 			before = endpoint_ref(slot->settings);
@@ -441,6 +497,8 @@ static void on_edit_committed(struct op *op)
 		s->options.callbacks->edited(s->options.user, slot, before);
 		endpoint_unref(before);
 	}
+	if (op->result == ENGINE_OK && slot)
+		slot->old_key = !is_current_key(s, editing->key_id);
 	free((void *)editing->op.blob);
 	finish_edit(s, editing->edit, slot, &problem);
 	free(editing);
@@ -469,6 +527,7 @@ static void commit_edit(struct store *s, struct endpoint_edit *edit, struct endp
 	editing->op.op.done = on_edit_committed;
 	editing->op.number = draft->number;
 	editing->op.removed = draft->removed;
+	memcpy(editing->key_id, s->options.box->current.id, sizeof(editing->key_id));
 	editing->store = s;
 	editing->edit = edit;
 	if (edit->creates) {
@@ -487,6 +546,11 @@ static void start_edit(struct store *s, struct endpoint_edit *edit)
 	int64_t now_ms = clock_queue_ms(s->options.clock);
 	struct problem problem = {.code = PROBLEM_NONE};
 
+	if (edit->reseals && slot) {
+		draft = *slot->settings;
+		commit_edit(s, edit, &draft);
+		return;
+	}
 	if (!edit->creates && (!slot || slot->settings->removed)) {
 		problem_set(
 			&problem, PROBLEM_NOT_FOUND, NULL, "the endpoint was removed meanwhile");
@@ -538,6 +602,26 @@ void store_edit(struct store *s, struct endpoint_edit *edit)
 		start_edit(s, edit);
 }
 
+const uint8_t *store_key_id(const struct store *s)
+{
+	return s->key_id;
+}
+
+void store_set_key(struct store *s, struct key_op *op)
+{
+	op->op.kind = OP_KEY;
+	memcpy(s->key_id, op->key_id, sizeof(s->key_id));
+	if (!refuse_lost(s, &op->op))
+		writer_change(s->writer, &op->op);
+}
+
+void store_key_changed(struct store *s)
+{
+	for (struct slot *slot = registry_next(s->registry, 0); slot;
+		slot = registry_next(s->registry, slot->settings->number + 1))
+		slot->old_key = true;
+}
+
 bool store_is_creating(const struct store *s, const char *tenant, const char *name)
 {
 	for (const struct editing *e = s->creating; e; e = e->next) {
@@ -574,6 +658,11 @@ void store_ask(struct store *s, struct store_query *query)
 bool store_backup(struct store *s, struct store_backup *backup)
 {
 	return !s->finished && reader_backup(s->reader, backup);
+}
+
+bool store_is_backing_up(const struct store *s)
+{
+	return reader_is_backing_up(s->reader);
 }
 
 bool store_is_alive(struct store *s)

@@ -63,7 +63,7 @@ struct store_options {
 	struct store_settings settings;
 	struct clock *clock; /* started by store_open() */
 	const struct clock_source *clock_source;
-	const struct secretbox *box;
+	const struct secretbox *box; /* seals and opens; its keys may change */
 	struct event_base *base;
 	const struct store_callbacks *callbacks;
 	void *user;
@@ -109,6 +109,7 @@ void store_set_sending(struct store *store, struct sending_op *op);
 struct endpoint_edit {
 	uint32_t number;
 	bool creates;
+	bool reseals; /* nothing changes but the seal of its secrets; removed ones, too. No apply */
 	int (*apply)(struct endpoint_edit *edit, struct endpoint *draft, struct problem *problem);
 	/* problem.code PROBLEM_NONE: done. PROBLEM_UNKNOWN: the store broke. */
 	void (*done)(struct endpoint_edit *edit, struct slot *slot, const struct problem *problem);
@@ -116,6 +117,15 @@ struct endpoint_edit {
 };
 
 void store_edit(struct store *store, struct endpoint_edit *edit);
+
+/* The id of the master key that the store is marked with. Before it is marked with another one no
+ * record may need this one any more. */
+const uint8_t *store_key_id(const struct store *store);
+void store_set_key(struct store *store, struct key_op *op);
+
+/* The box has a new current key: every record that there is needs the previous one, until it is
+ * sealed anew (slot->old_key). */
+void store_key_changed(struct store *store);
 
 /* Is an endpoint of this name being created? */
 bool store_is_creating(const struct store *store, const char *tenant, const char *name);
@@ -173,6 +183,7 @@ struct store_backup {
 };
 
 bool store_backup(struct store *store, struct store_backup *backup);
+bool store_is_backing_up(const struct store *store);
 
 /* ---- Is it alive? ---- */
 

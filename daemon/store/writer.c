@@ -636,6 +636,7 @@ void writer_change(struct writer *w, struct op *op)
 		break;
 	case OP_ENDPOINT:
 	case OP_SENDING:
+	case OP_KEY:
 		queue_push(&in->changes, op);
 		break;
 	case OP_SUBMIT:

@@ -603,6 +603,10 @@ static enum engine_result model_commit(struct engine *m, struct batch *batch)
 		case OP_SENDING:
 			m->found.sending = ((struct sending_op *)op)->sending;
 			break;
+		case OP_KEY:
+			memcpy(m->found.key_id, ((struct key_op *)op)->key_id,
+				sizeof(m->found.key_id));
+			break;
 		case OP_SUBMIT:
 			apply_submit(m, (struct submit_op *)op);
 			break;

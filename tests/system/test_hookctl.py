@@ -287,7 +287,7 @@ STRANGE = [b"", b"{}", b"[]", b"null", b'"x"', b"17", b"{", b"<html>", b'{"items
 def test_answers_of_another_kind_break_nothing(directory, body):
     with fake_hookd(directory, http_answer(200, body)):
         for command in [["status"], ["list"], ["list", "--events"], ["backlog"], ["endpoint", "list"],
-                        ["endpoint", "show", "x"], ["endpoint", "test", "x"], ["submit", "x"], ["backup"],
+                        ["endpoint", "show", "x"], ["endpoint", "test", "x"], ["submit", "x"], ["backup"], ["rekey", "-y"],
                         ["replay", "--all"], ["pause", "x"], ["endpoint", "rotate-secret", "x"],
                         ["show", "--key", "x"], ["show", "evt_" + 26 * "0"], ["endpoint", "remove", "x", "-y"]]:
             result = run_at(directory, *command)
@@ -361,7 +361,7 @@ NOT_UNDERSTOOD = [http_answer(200, b"<html>Welcome to nginx!</html>", "text/html
 
 @pytest.mark.parametrize("answer", NOT_UNDERSTOOD, ids=["html", "empty", "nothing", "204", "array", "others"])
 @pytest.mark.parametrize("command", [["submit", "a.b", "--key", "k-1"], ["submit", "--batch"], ["hold", "--all"],
-                                     ["backup"], ["pause", "x", "--reason", "r"], ["resume", "x"],
+                                     ["backup"], ["rekey", "-y"], ["pause", "x", "--reason", "r"], ["resume", "x"],
                                      ["resume", "--all", "-y"], ["status"]], ids=" ".join)
 def test_a_success_that_is_not_hookds_is_none(directory, command, answer):
     with fake_hookd(directory, answer):
@@ -410,7 +410,7 @@ def test_help_lists_every_command_and_each_explains_itself():
     assert overview.returncode == DONE and overview.stderr == ""
     commands = re.findall(r"^  ([a-z-]+(?: [a-z-]+)?)  +\S", overview.stdout, re.M)
     commands = [c for c in commands if not c.startswith("-")]
-    assert len(commands) == 23
+    assert len(commands) == 24
     for command in commands:
         result = subprocess.run([PROGRAM, *command.split(), "--help"], capture_output=True, text=True)
         assert result.returncode == DONE

@@ -337,7 +337,7 @@ def test_a_master_key_comes_as_a_credential(manager):
     assert hookd.process.wait(20) == 1
     assert "there is no master key, neither the credential hookd-master-key nor" in hookd.log()
     assert not os.path.exists(os.path.join(hookd.data, "master.key"))
-    with open(os.path.join(hookd.data, "master.key"), "w") as file:
+    with open(os.open(os.path.join(hookd.data, "master.key"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         file.write("cd" * 32 + "\n")
     manager.start(wait=False)
     assert hookd.process.wait(20) == 1

@@ -15,9 +15,12 @@
 #define NUMBER 7
 #define NOW_MS ((int64_t)1795312692402)
 
-static const struct secretbox box = {.key = {1}, .key_id = {1}},
-			      other_box = {.key = {2}, .key_id = {2}},
-			      forged_box = {.key = {2}, .key_id = {1}};
+static const struct secretbox box = {.current = {.bytes = {1}, .id = {1}}},
+			      other_box = {.current = {.bytes = {2}, .id = {2}}},
+			      forged_box = {.current = {.bytes = {2}, .id = {1}}},
+			      changed_box = {.current = {.bytes = {2}, .id = {2}},
+				      .previous = {.bytes = {1}, .id = {1}},
+				      .has_previous = true};
 
 /* ---- There and back ---- */
 
@@ -33,12 +36,14 @@ static uint8_t *write_record(const struct endpoint *endpoint, size_t *len)
 static struct endpoint *there_and_back(const struct endpoint *endpoint)
 {
 	struct endpoint *read;
+	uint8_t key_id[SECRETBOX_KEY_ID_LEN];
 	size_t len;
 	uint8_t *blob = write_record(endpoint, &len);
 
-	assert_int_equal(
-		endpoint_record_read(endpoint->number, endpoint->removed, blob, len, &box, &read),
+	assert_int_equal(endpoint_record_read(endpoint->number, endpoint->removed, blob, len, &box,
+				 &read, key_id),
 		0);
+	assert_memory_equal(key_id, box.current.id, sizeof(key_id));
 	free(blob);
 	return read;
 }
@@ -273,33 +278,106 @@ static int read_record(
 	uint32_t number, const uint8_t *blob, size_t len, const struct secretbox *with)
 {
 	struct endpoint *endpoint;
-	int r = endpoint_record_read(number, false, blob, len, with, &endpoint);
+	uint8_t key_id[SECRETBOX_KEY_ID_LEN];
+	int r = endpoint_record_read(number, false, blob, len, with, &endpoint, key_id);
 
-	if (r == 0)
+	if (r >= 0)
 		endpoint_unref(endpoint);
 	return r;
 }
 
-static void test_record_sealed_with_another_key_is_refused(void **state)
+static void test_record_of_the_previous_key_is_read_and_told_apart(void **state)
 {
-	struct endpoint endpoint = full_endpoint();
+	struct endpoint endpoint = full_endpoint(), *read;
+	uint8_t key_id[SECRETBOX_KEY_ID_LEN];
 	size_t len;
 	uint8_t *blob = write_record(&endpoint, &len);
 
 	(void)state;
-	assert_int_equal(read_record(NUMBER, blob, len, &other_box), -EBADMSG);
-	assert_int_equal(read_record(NUMBER, blob, len, &forged_box), -EBADMSG);
+	assert_int_equal(
+		endpoint_record_read(NUMBER, false, blob, len, &changed_box, &read, key_id),
+		RECORD_OLD_KEY);
+	assert_memory_equal(key_id, box.current.id, sizeof(key_id));
+	assert_int_equal(read->n_secrets, endpoint.n_secrets);
+	assert_int_equal(read->n_headers, endpoint.n_headers);
+	assert_int_equal(read->paused, endpoint.paused);
+	endpoint_unref(read);
 	free(blob);
 }
 
-static void test_record_of_another_endpoint_is_refused(void **state)
+/* Everything but what is sealed is there, nothing may be sent, and the reason says what to do. */
+static void assert_is_locked(const struct endpoint *read, const struct endpoint *written)
+{
+	assert_int_equal(read->n_secrets, 0);
+	assert_int_equal(read->n_headers, 0);
+	assert_int_equal(read->paused, PAUSED_BY_HOOKD);
+	assert_non_null(strstr(read->reason, "rotate-secret"));
+	for (unsigned i = 0; i < written->n_headers; i++) {
+		assert_non_null(strstr(read->reason, written->headers[i].name));
+		if (written->headers[i].value[0])
+			assert_null(strstr(read->reason, written->headers[i].value));
+	}
+	assert_string_equal(read->url, written->url);
+	assert_int_equal(read->n_types, written->n_types);
+	assert_true(strlen(read->reason) <= ENDPOINT_REASON_MAX);
+}
+
+static void assert_read_locked(
+	uint32_t number, const uint8_t *blob, size_t len, const struct secretbox *with, int outcome)
+{
+	struct endpoint written = full_endpoint(), *read;
+	uint8_t key_id[SECRETBOX_KEY_ID_LEN];
+
+	assert_int_equal(
+		endpoint_record_read(number, false, blob, len, with, &read, key_id), outcome);
+	assert_is_locked(read, &written);
+	assert_memory_equal(key_id, box.current.id, sizeof(key_id));
+	endpoint_unref(read);
+}
+
+static void test_record_sealed_with_another_key_comes_back_without_its_secrets(void **state)
 {
 	struct endpoint endpoint = full_endpoint();
 	size_t len;
 	uint8_t *blob = write_record(&endpoint, &len);
 
 	(void)state;
-	assert_int_equal(read_record(NUMBER + 1, blob, len, &box), -EBADMSG);
+	assert_read_locked(NUMBER, blob, len, &other_box, RECORD_NO_KEY);
+	assert_read_locked(NUMBER, blob, len, &forged_box, RECORD_LOCKED);
+	free(blob);
+}
+
+static void test_box_of_another_endpoint_comes_back_without_its_secrets(void **state)
+{
+	struct endpoint endpoint = full_endpoint();
+	size_t len;
+	uint8_t *blob = write_record(&endpoint, &len);
+
+	(void)state;
+	assert_read_locked(NUMBER + 1, blob, len, &box, RECORD_LOCKED);
+	free(blob);
+}
+
+static void test_reason_of_a_locked_endpoint_keeps_within_its_bound(void **state)
+{
+	static char names[ENDPOINT_HEADERS_MAX][129];
+	static struct endpoint_header many[ENDPOINT_HEADERS_MAX];
+	struct endpoint endpoint = full_endpoint(), *read;
+	uint8_t key_id[SECRETBOX_KEY_ID_LEN], *blob;
+	size_t len;
+
+	(void)state;
+	for (unsigned i = 0; i < ENDPOINT_HEADERS_MAX; i++) {
+		memset(names[i], 'a' + (int)i, 128);
+		many[i] = (struct endpoint_header){names[i], "v"};
+	}
+	endpoint.headers = many;
+	endpoint.n_headers = ENDPOINT_HEADERS_MAX;
+	blob = write_record(&endpoint, &len);
+	assert_int_equal(endpoint_record_read(NUMBER, false, blob, len, &forged_box, &read, key_id),
+		RECORD_LOCKED);
+	assert_true(strlen(read->reason) <= ENDPOINT_REASON_MAX);
+	endpoint_unref(read);
 	free(blob);
 }
 
@@ -330,15 +408,14 @@ static void test_network_that_cannot_be_is_refused(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(impossible) / sizeof(impossible[0]); i++) {
-		struct endpoint endpoint = full_endpoint(), *read;
+		struct endpoint endpoint = full_endpoint();
 		struct network network = impossible[i];
 		uint8_t *blob;
 		size_t len;
 
 		endpoint.allow_private = (struct networks){&network, 1};
 		blob = write_record(&endpoint, &len);
-		assert_int_equal(
-			endpoint_record_read(NUMBER, false, blob, len, &box, &read), -EBADMSG);
+		assert_int_equal(read_record(NUMBER, blob, len, &box), -EBADMSG);
 		free(blob);
 	}
 }
@@ -370,8 +447,9 @@ static void test_no_changed_byte_does_harm(void **state)
 		for (size_t c = 0; c < sizeof(changes); c++) {
 			blob[i] ^= changes[c];
 			assert_in_set(read_record(NUMBER, blob, len, &box),
-				((const LargestIntegralType[]){0, (LargestIntegralType)-EBADMSG}),
-				2);
+				((const LargestIntegralType[]){0, RECORD_NO_KEY, RECORD_LOCKED,
+					(LargestIntegralType)-EBADMSG}),
+				4);
 			blob[i] ^= changes[c];
 		}
 	}
@@ -417,8 +495,11 @@ int main(void)
 		cmocka_unit_test(test_removed_endpoint_comes_back_as_such),
 		cmocka_unit_test(test_largest_endpoint_comes_back),
 		cmocka_unit_test(test_one_header_may_take_all_of_the_8_kib),
-		cmocka_unit_test(test_record_sealed_with_another_key_is_refused),
-		cmocka_unit_test(test_record_of_another_endpoint_is_refused),
+		cmocka_unit_test(test_record_of_the_previous_key_is_read_and_told_apart),
+		cmocka_unit_test(
+			test_record_sealed_with_another_key_comes_back_without_its_secrets),
+		cmocka_unit_test(test_box_of_another_endpoint_comes_back_without_its_secrets),
+		cmocka_unit_test(test_reason_of_a_locked_endpoint_keeps_within_its_bound),
 		cmocka_unit_test(test_every_truncation_is_refused),
 		cmocka_unit_test(test_network_that_cannot_be_is_refused),
 		cmocka_unit_test(test_record_that_goes_on_is_refused),

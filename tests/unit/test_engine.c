@@ -1063,6 +1063,31 @@ static void test_a_backup_opens_with_everything_and_sending_paused(void **state)
 	check_file();
 }
 
+static void test_the_mark_of_the_master_key_is_kept(void **state)
+{
+	static const uint8_t other[8] = "another";
+	struct engine_options o = options();
+	struct engine_found found;
+	struct problem problem;
+	struct key_op op = {.op.kind = OP_KEY};
+	struct pair p;
+
+	(void)state;
+	pair_open(&p, 1);
+	memcpy(op.key_id, other, sizeof(other));
+	for (int i = 0; i < 2; i++) {
+		struct batch batch = begin_batch(&p, &op.op);
+
+		assert_int_equal(both[i]->commit(engine_of(&p, i), &batch), ENGINE_OK);
+		assert_int_equal(op.op.result, ENGINE_OK);
+		batch_clear(&batch);
+	}
+	engine_lmdb.close(p.lmdb, p.now_ms);
+	assert_int_equal(engine_lmdb.open(&p.lmdb, &o, &found, &problem), 0);
+	assert_memory_equal(found.key_id, other, sizeof(other));
+	pair_close(&p);
+}
+
 static void test_a_cancelled_backup_leaves_nothing_behind(void **state)
 {
 	struct engine *engine = open_lmdb();
@@ -1259,6 +1284,7 @@ int main(void)
 		ENGINE_TEST(test_a_damaged_event_is_claimed_as_damaged_and_becomes_a_dead_letter),
 		ENGINE_TEST(test_the_check_finds_a_damaged_payload),
 		ENGINE_TEST(test_a_backup_opens_with_everything_and_sending_paused),
+		ENGINE_TEST(test_the_mark_of_the_master_key_is_kept),
 		ENGINE_TEST(test_a_cancelled_backup_leaves_nothing_behind),
 		ENGINE_TEST(test_an_endpoint_owes_at_most_a_quarter_of_the_budget),
 		ENGINE_TEST(test_full_and_purged_again_and_again_the_room_stays_the_same),

@@ -33,15 +33,18 @@ static char *in_directory(void **state, const char *name)
 
 static void write_key_file(void **state, const char *bytes, size_t len)
 {
-	write_file(in_directory(state, "master.key"), bytes, len);
+	char *path = in_directory(state, "master.key");
+
+	write_file(path, bytes, len);
+	assert_int_equal(chmod(path, 0600), 0);
 }
 
 static struct secretbox open_good(void **state)
 {
-	struct secretbox box;
+	struct secretbox box = {.has_previous = false};
 	struct problem problem;
 
-	if (secretbox_open_key(&box, *state, true, &problem) != 0)
+	if (secretbox_open_keys(&box, *state, true, &problem) != 0)
 		fail_msg("%s", problem.detail);
 	return box;
 }
@@ -51,14 +54,14 @@ static void assert_key_refused(void **state)
 	struct secretbox box;
 	struct problem problem;
 
-	assert_int_equal(secretbox_open_key(&box, *state, true, &problem), -EIO);
+	assert_int_equal(secretbox_open_keys(&box, *state, true, &problem), -EIO);
 	assert_non_null(strstr(problem.detail, "master.key"));
 }
 
 static void assert_is_counting_key(const struct secretbox *box)
 {
 	for (int i = 0; i < SECRETBOX_KEY_LEN; i++)
-		assert_int_equal(box->key[i], i);
+		assert_int_equal(box->current.bytes[i], i);
 }
 
 static void test_key_is_made_at_the_first_start_for_the_owner_alone(void **state)
@@ -98,7 +101,8 @@ static void test_keys_that_are_made_differ(void **state)
 
 	assert_int_equal(unlink(in_directory(state, "master.key")), 0);
 	second = open_good(state);
-	assert_memory_not_equal(first.key, second.key, sizeof(first.key));
+	assert_memory_not_equal(
+		first.current.bytes, second.current.bytes, sizeof(first.current.bytes));
 }
 
 static void test_key_may_be_hexadecimal_digits(void **state)
@@ -156,7 +160,7 @@ static void test_directory_that_is_none_is_refused(void **state)
 	struct problem problem;
 
 	assert_int_equal(
-		secretbox_open_key(&box, in_directory(state, "none"), true, &problem), -EIO);
+		secretbox_open_keys(&box, in_directory(state, "none"), true, &problem), -EIO);
 }
 
 /* ---- Credentials ---- */
@@ -190,7 +194,7 @@ static void test_bad_credential_is_refused_and_no_key_made(void **state)
 
 	write_file(in_directory(state, "hookd-master-key"), "short", 5);
 	setenv("CREDENTIALS_DIRECTORY", *state, 1);
-	assert_int_equal(secretbox_open_key(&box, *state, true, &problem), -EIO);
+	assert_int_equal(secretbox_open_keys(&box, *state, true, &problem), -EIO);
 	assert_non_null(strstr(problem.detail, "hookd-master-key"));
 	assert_int_equal(access(in_directory(state, "master.key"), F_OK), -1);
 }
@@ -286,7 +290,8 @@ static void test_every_flipped_bit_is_noticed(void **state)
 	seal(&box, sealed);
 	for (size_t i = 0; i < 8 * sizeof(sealed); i++) {
 		sealed[i / 8] ^= (uint8_t)(1 << i % 8);
-		assert_int_equal(unseal(&box, OWNER, sealed, sizeof(sealed)), -EBADMSG);
+		assert_int_equal(unseal(&box, OWNER, sealed, sizeof(sealed)),
+			i / 8 >= 1 && i / 8 <= SECRETBOX_KEY_ID_LEN ? -ENOKEY : -EBADMSG);
 		sealed[i / 8] ^= (uint8_t)(1 << i % 8);
 	}
 }
@@ -313,6 +318,8 @@ static void test_box_of_another_key_is_refused(void **state)
 	uint8_t sealed[SEALED_LEN];
 
 	seal(&box, sealed);
+	assert_int_equal(unseal(&other, OWNER, sealed, sizeof(sealed)), -ENOKEY);
+	memcpy(other.current.id, box.current.id, SECRETBOX_KEY_ID_LEN); /* as a forger would */
 	assert_int_equal(unseal(&other, OWNER, sealed, sizeof(sealed)), -EBADMSG);
 }
 
@@ -332,18 +339,163 @@ static void test_key_id_tells_keys_apart(void **state)
 {
 	struct secretbox box = a_box(state), same = a_box(state), other = another_box(state);
 
-	assert_memory_equal(box.key_id, same.key_id, sizeof(box.key_id));
-	assert_memory_not_equal(box.key_id, other.key_id, sizeof(box.key_id));
-	assert_memory_not_equal(box.key_id, box.key, sizeof(box.key_id));
+	assert_memory_equal(box.current.id, same.current.id, SECRETBOX_KEY_ID_LEN);
+	assert_memory_not_equal(box.current.id, other.current.id, SECRETBOX_KEY_ID_LEN);
+	assert_memory_not_equal(box.current.id, box.current.bytes, SECRETBOX_KEY_ID_LEN);
 }
 
-static void test_cleared_box_holds_no_key(void **state)
-{
-	static const struct secretbox nothing;
-	struct secretbox box = a_box(state);
+/* ---- Changing the key ---- */
 
-	secretbox_clear(&box);
-	assert_memory_equal(&box, &nothing, sizeof(box));
+static bool is_there(void **state, const char *name)
+{
+	return access(in_directory(state, name), F_OK) == 0;
+}
+
+static struct secretbox changed_box(void **state)
+{
+	struct secretbox box = a_box(state);
+	struct problem problem;
+
+	if (secretbox_change_key(&box, *state, &problem) != 0)
+		fail_msg("%s", problem.detail);
+	return box;
+}
+
+static void test_changed_key_leaves_both_on_disk_for_the_owner_alone(void **state)
+{
+	struct secretbox before = a_box(state), box, again;
+	struct stat status;
+
+	umask(0);
+	box = changed_box(state);
+	assert_true(box.has_previous);
+	assert_memory_equal(&box.previous, &before.current, sizeof(box.previous));
+	assert_memory_not_equal(box.current.bytes, box.previous.bytes, SECRETBOX_KEY_LEN);
+	assert_int_equal(stat(in_directory(state, "master.key.previous"), &status), 0);
+	assert_int_equal(status.st_mode & 07777, 0600);
+	again = open_good(state);
+	assert_memory_equal(&again, &box, sizeof(box));
+}
+
+static void test_previous_key_opens_and_the_current_one_seals(void **state)
+{
+	struct secretbox before = a_box(state), box;
+	uint8_t sealed[SEALED_LEN];
+
+	seal(&before, sealed);
+	box = changed_box(state);
+	assert_int_equal(unseal(&box, OWNER, sealed, sizeof(sealed)), 0);
+	seal(&box, sealed);
+	assert_memory_equal(
+		secretbox_key_id_of(sealed, sizeof(sealed)), box.current.id, SECRETBOX_KEY_ID_LEN);
+	assert_int_equal(unseal(&before, OWNER, sealed, sizeof(sealed)), -ENOKEY);
+}
+
+static void test_dropped_key_is_gone_from_disk_and_memory(void **state)
+{
+	static const struct master_key nothing;
+	struct secretbox before = a_box(state), box = changed_box(state), again;
+	struct problem problem;
+
+	assert_true(secretbox_has_key(&box, before.current.id));
+	assert_int_equal(secretbox_drop_previous(&box, *state, &problem), 0);
+	assert_false(is_there(state, "master.key.previous"));
+	assert_memory_equal(&box.previous, &nothing, sizeof(nothing));
+	assert_false(secretbox_has_key(&box, before.current.id));
+	again = open_good(state);
+	assert_memory_equal(&again, &box, sizeof(box));
+}
+
+/* A crash after the old key was saved and before the new one took its place. */
+static void test_change_that_has_not_begun_is_undone_at_the_next_start(void **state)
+{
+	struct secretbox before = a_box(state), box;
+
+	write_file(in_directory(state, "master.key.previous"), HEX_KEY, 64);
+	assert_int_equal(chmod(in_directory(state, "master.key.previous"), 0600), 0);
+	box = open_good(state);
+	assert_false(box.has_previous);
+	assert_memory_equal(&box.current, &before.current, sizeof(box.current));
+	assert_false(is_there(state, "master.key.previous"));
+}
+
+static void test_change_that_fails_leaves_the_key_in_use(void **state)
+{
+	struct secretbox before = a_box(state), box = a_box(state), again;
+	struct problem problem;
+
+	/* A directory in the way of the file. */
+	assert_int_equal(mkdir(in_directory(state, "master.key.previous"), 0700), 0);
+	assert_int_equal(secretbox_change_key(&box, *state, &problem), -EIO);
+	assert_non_null(strstr(problem.detail, "master.key.previous"));
+	assert_memory_equal(&box, &before, sizeof(box));
+	assert_int_equal(rmdir(in_directory(state, "master.key.previous")), 0);
+	again = open_good(state);
+	assert_memory_equal(&again, &before, sizeof(before));
+}
+
+static void test_previous_key_may_be_a_credential_that_stays(void **state)
+{
+	struct secretbox box;
+	struct problem problem;
+
+	write_file(in_directory(state, "hookd-master-key-previous"), HEX_KEY, 64);
+	setenv("CREDENTIALS_DIRECTORY", *state, 1);
+	box = open_good(state);
+	assert_true(box.has_previous && box.previous.is_credential);
+	assert_false(box.current.is_credential);
+	assert_int_equal(secretbox_drop_previous(&box, *state, &problem), 0);
+	assert_false(box.has_previous);
+	assert_true(is_there(state, "hookd-master-key-previous"));
+}
+
+static void test_bad_previous_key_is_refused(void **state)
+{
+	struct secretbox box = a_box(state);
+	struct problem problem;
+
+	write_file(in_directory(state, "master.key.previous"), "short", 5);
+	assert_int_equal(chmod(in_directory(state, "master.key.previous"), 0600), 0);
+	assert_int_equal(secretbox_open_keys(&box, *state, true, &problem), -EIO);
+	assert_non_null(strstr(problem.detail, "master.key.previous"));
+}
+
+/* ---- Files that are not ours alone ---- */
+
+static void test_key_that_others_may_touch_is_refused(void **state)
+{
+	static const mode_t modes[] = {0640, 0604, 0620, 0602, 0610, 0601, 0666};
+
+	write_key_file(state, HEX_KEY, 64);
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		assert_int_equal(chmod(in_directory(state, "master.key"), modes[i]), 0);
+		assert_key_refused(state);
+	}
+	assert_int_equal(chmod(in_directory(state, "master.key"), 0400), 0);
+	open_good(state);
+}
+
+static void test_key_behind_a_symbolic_link_is_refused(void **state)
+{
+	char target[128];
+
+	write_key_file(state, HEX_KEY, 64);
+	snprintf(target, sizeof(target), "%s", in_directory(state, "elsewhere"));
+	assert_int_equal(rename(in_directory(state, "master.key"), target), 0);
+	assert_int_equal(symlink(target, in_directory(state, "master.key")), 0);
+	assert_key_refused(state);
+	assert_int_equal(unlink(target), 0); /* one that leads nowhere: no key is made there */
+	assert_key_refused(state);
+	assert_int_equal(access(target, F_OK), -1);
+}
+
+static void test_key_that_is_no_file_is_refused(void **state)
+{
+	assert_int_equal(mkfifo(in_directory(state, "master.key"), 0600), 0);
+	assert_key_refused(state); /* and does not wait for a writer */
+	assert_int_equal(unlink(in_directory(state, "master.key")), 0);
+	assert_int_equal(mkdir(in_directory(state, "master.key"), 0700), 0);
+	assert_key_refused(state);
 }
 
 /* ---- Fingerprints ---- */
@@ -417,7 +569,16 @@ int main(void)
 		IN_DIRECTORY(test_box_of_another_key_is_refused),
 		IN_DIRECTORY(test_what_fails_to_unseal_leaves_nothing_behind),
 		IN_DIRECTORY(test_key_id_tells_keys_apart),
-		IN_DIRECTORY(test_cleared_box_holds_no_key),
+		IN_DIRECTORY(test_changed_key_leaves_both_on_disk_for_the_owner_alone),
+		IN_DIRECTORY(test_previous_key_opens_and_the_current_one_seals),
+		IN_DIRECTORY(test_dropped_key_is_gone_from_disk_and_memory),
+		IN_DIRECTORY(test_change_that_has_not_begun_is_undone_at_the_next_start),
+		IN_DIRECTORY(test_change_that_fails_leaves_the_key_in_use),
+		IN_DIRECTORY(test_previous_key_may_be_a_credential_that_stays),
+		IN_DIRECTORY(test_bad_previous_key_is_refused),
+		IN_DIRECTORY(test_key_that_others_may_touch_is_refused),
+		IN_DIRECTORY(test_key_behind_a_symbolic_link_is_refused),
+		IN_DIRECTORY(test_key_that_is_no_file_is_refused),
 		IN_DIRECTORY(test_fingerprint_is_eight_hexadecimal_digits),
 		IN_DIRECTORY(test_fingerprint_tells_secrets_and_keys_apart),
 		IN_DIRECTORY(test_longest_secret_has_a_fingerprint),
