@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import closed_port, is_signed, raw_receiver, read_request, wait_until
+from harness import closed_port, is_signed, wait_until
 
 
 def test_a_receiver_gets_the_envelope_signed_with_its_secret(hookd, receive):
@@ -185,76 +185,6 @@ def test_a_refused_connection_is_said_so_and_where(hookd):
     delivery = hookd.manage.wait_for(receipt["id"], "closed", "dead")
     assert delivery["last_attempt"]["result"] == "connect"
     assert delivery["last_attempt"]["message"] == f"connection refused by 127.0.0.1:{port}"
-
-
-def endless_body(connection):
-    read_request(connection)
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")
-    while True:
-        connection.sendall(b"x" * 65536)
-
-
-def endless_headers(connection):
-    read_request(connection)
-    connection.sendall(b"HTTP/1.1 200 OK\r\n")
-    while True:
-        connection.sendall(b"X-Long: " + b"x" * 8000 + b"\r\n")
-
-
-def a_long_header_line(connection):
-    read_request(connection)
-    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 300000 + b"\r\n\r\n")
-
-
-def dribbling_headers(connection):
-    read_request(connection)
-    connection.sendall(b"HTTP/1.1 200 OK\r\n")
-    while True:
-        connection.sendall(b"x")
-        time.sleep(0.2)
-
-
-def dribbling_body(connection):
-    read_request(connection)
-    connection.sendall(b"HTTP/1.1 204 No Content\r\nContent-Length: 100\r\n\r\n")
-    while True:
-        connection.sendall(b"x")
-        time.sleep(0.2)
-
-
-def close_at_once(connection):
-    read_request(connection)
-
-
-def not_http(connection):
-    read_request(connection)
-    connection.sendall(b"220 mail.example ESMTP\r\n")
-
-
-def interim_then_ok(connection):
-    read_request(connection)
-    connection.sendall(b"HTTP/1.1 103 Early Hints\r\nRetry-After: 100\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-    read_request(connection)
-
-
-@pytest.mark.parametrize("serve, state, result, words", [
-    (endless_body, "delivered", "ok", "200 OK"),
-    (dribbling_body, "delivered", "ok", "204 No Content"),
-    (interim_then_ok, "delivered", "ok", "200 OK"),
-    (endless_headers, "dead", "protocol", "headers"),
-    (a_long_header_line, "dead", "protocol", "headers"),
-    (dribbling_headers, "dead", "timeout", "timeout: no answer within 2 s"),
-    (close_at_once, "dead", "protocol", "closed without an answer"),
-    (not_http, "dead", "protocol", "HTTP/0.9"),
-])
-def test_a_strange_answer_ends_in_time_and_is_judged_by_its_head(hookd, serve, state, result, words):
-    with raw_receiver(serve) as url:
-        hookd.admin.add_endpoint("strange", url, timeout_s=2, retry_schedule_s=[])
-        receipt = hookd.submit.submit("t", 1)
-        delivery = hookd.manage.wait_for(receipt["id"], "strange", state)
-        assert delivery["last_attempt"]["result"] == result
-        assert words in delivery["last_attempt"]["message"]
-        assert delivery["last_attempt"]["duration_ms"] < 3500
 
 
 def test_a_connection_is_used_again(make_hookd, receive):

@@ -1,51 +1,16 @@
 """Names, addresses and TLS: requests go only where they may, and only to whom they are meant for."""
 
 import os
-import socket
-import ssl
-import struct
-import subprocess
-import threading
 import time
 
 import pytest
 
+from authority import Authority
 from harness import closed_port, wait_until
+from nameserver import REFUSED, SERVFAIL, SILENCE, Names
 
 
 # ---- Certificates -----------------------------------------------------------------------------
-
-
-class Authority:
-    """A certificate authority of the tests' own."""
-
-    def __init__(self, directory):
-        self.directory = directory
-        self.n = 0
-        self.key, self.certificate = self.path("ca.key"), self.path("ca.pem")
-        self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", self.key, "-out", self.certificate,
-                     "-days", "30", "-subj", "/CN=Test authority")
-
-    def path(self, name):
-        return os.path.join(self.directory, name)
-
-    def openssl(self, *arguments):
-        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
-
-    def issue(self, names, days=30, selfsigned=False):
-        """A server context with a certificate for these names."""
-        self.n += 1
-        key, request, certificate = (self.path(f"{self.n}.{end}") for end in ("key", "csr", "pem"))
-        extension = self.path(f"{self.n}.ext")
-        with open(extension, "w") as file:
-            file.write("subjectAltName=" + ",".join(names))
-        self.openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", "/CN=test")
-        signing = ["-signkey", key] if selfsigned else ["-CA", self.certificate, "-CAkey", self.key, "-CAcreateserial"]
-        dates = ["-days", str(days)]
-        self.openssl("x509", "-req", "-in", request, *signing, "-out", certificate, "-extfile", extension, *dates)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
-        return context
 
 
 @pytest.fixture
@@ -70,32 +35,6 @@ def test_tls_is_verified_against_the_configured_authorities(make_hookd, authorit
     hookd = make_hookd(trust(authority), local=False)
     receiver = receive(tls=authority.issue(["IP:127.0.0.1"]))
     assert last_attempt(hookd, "good", receiver.url)["result"] == "ok"
-
-
-@pytest.mark.parametrize("names, days, selfsigned, words", [
-    (["IP:127.0.0.2"], 30, False, "no alternative certificate subject name matches"),
-    (["DNS:example.com"], 30, False, "no alternative certificate subject name matches"),
-    (["IP:127.0.0.1"], 30, True, "self-signed"),
-    (["IP:127.0.0.1"], 0, False, "expired"),
-])
-def test_a_certificate_that_does_not_fit_fails_with_its_reason(
-        make_hookd, authority, receive, names, days, selfsigned, words):
-    hookd = make_hookd(trust(authority), local=False)
-    receiver = receive(tls=authority.issue(names, days, selfsigned))
-    if days == 0:
-        time.sleep(1.2)
-    attempt = last_attempt(hookd, "bad", receiver.url)
-    assert attempt["result"] == "tls" and words in attempt["message"].replace("self signed", "self-signed")
-    assert attempt["http_status"] is None and receiver.requests == []
-
-
-def test_old_tls_is_refused(make_hookd, authority, receive):
-    context = authority.issue(["IP:127.0.0.1"])
-    context.minimum_version = ssl.TLSVersion.TLSv1
-    context.maximum_version = ssl.TLSVersion.TLSv1_1
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    hookd = make_hookd(trust(authority), local=False)
-    assert last_attempt(hookd, "old", receive(tls=context).url)["result"] == "tls"
 
 
 def test_plain_http_behind_https_is_a_tls_failure(make_hookd, receive):
@@ -128,54 +67,11 @@ def test_an_authority_file_that_is_missing_costs_no_attempt(hookd, receive):
 # ---- Names ------------------------------------------------------------------------------------
 
 
-SERVFAIL, NXDOMAIN, REFUSED, SILENCE = 2, 3, 5, None
-
-
-class Names:
-    """A DNS server: answers maps a name to a list of addresses, to an rcode, or to None for silence.
-
-    "" is the root, and "*" what is answered whatever the question is.
-    """
-
-    def __init__(self):
-        self.answers, self.asked = {}, []
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        self.server = f"127.0.0.1:{self.socket.getsockname()[1]}"
-        threading.Thread(target=self.run, daemon=True).start()
-
-    def run(self):
-        while True:
-            try:
-                data, peer = self.socket.recvfrom(2048)
-            except OSError:
-                return
-            at, labels = 12, []
-            while data[at]:
-                labels.append(data[at + 1:at + 1 + data[at]].decode())
-                at += data[at] + 1
-            name, kind = ".".join(labels).lower(), struct.unpack(">H", data[at + 1:at + 3])[0]
-            self.asked.append((name, kind))
-            answer = self.answers.get("*", self.answers.get(name, NXDOMAIN))
-            if callable(answer):
-                answer = answer()
-            if answer is None:
-                continue
-            records, rcode = [], answer if isinstance(answer, int) else 0
-            for address in answer if isinstance(answer, list) else []:
-                family = 28 if ":" in address else 1
-                if family == kind:
-                    packed = socket.inet_pton(socket.AF_INET6 if family == 28 else socket.AF_INET, address)
-                    records.append(b"\xc0\x0c" + struct.pack(">HHIH", kind, 1, 1, len(packed)) + packed)
-            header = data[:2] + struct.pack(">HHHHH", 0x8180 | rcode, 1, len(records), 0, 0)
-            self.socket.sendto(header + data[12:at + 5] + b"".join(records), peer)
-
-
 @pytest.fixture
 def names():
     server = Names()
     yield server
-    server.socket.close()
+    server.close()
 
 
 @pytest.fixture
