@@ -160,34 +160,87 @@ static void on_socket_state(void *user, ares_socket_t fd, int readable, int writ
 
 /* ---- Answers ---- */
 
-static void take_addresses(
+static bool take_address(struct resolver_answer *answer, const struct sockaddr *address)
+{
+	struct peer *peer = &answer->addresses[answer->n];
+
+	if (address->sa_family != AF_INET && address->sa_family != AF_INET6)
+		return true;
+	if (answer->n == RESOLVER_ADDRESSES_MAX)
+		return false;
+	memset(peer, 0, sizeof(*peer));
+	if (address->sa_family == AF_INET) {
+		peer->family = 4;
+		memcpy(peer->bytes, &((const struct sockaddr_in *)(const void *)address)->sin_addr,
+			4);
+	} else {
+		peer->family = 6;
+		memcpy(peer->bytes,
+			&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, 16);
+	}
+	answer->n++;
+	return true;
+}
+
+/* Returns false when there are more than an answer holds: all of them are to be judged, or none is
+ * to be used. */
+static bool take_addresses(
 	struct resolver_answer *answer, const struct ares_addrinfo *info, int *ttl_s)
 {
 	*ttl_s = TTL_MAX_S;
 	answer->n = 0;
 	for (const struct ares_addrinfo_node *node = info->nodes; node; node = node->ai_next) {
-		struct peer *peer = &answer->addresses[answer->n];
-
-		if (answer->n == RESOLVER_ADDRESSES_MAX)
-			break;
-		memset(peer, 0, sizeof(*peer));
-		if (node->ai_family == AF_INET) {
-			peer->family = 4;
-			memcpy(peer->bytes,
-				&((struct sockaddr_in *)(void *)node->ai_addr)->sin_addr, 4);
-		} else if (node->ai_family == AF_INET6) {
-			peer->family = 6;
-			memcpy(peer->bytes,
-				&((struct sockaddr_in6 *)(void *)node->ai_addr)->sin6_addr, 16);
-		} else {
-			continue;
-		}
-		answer->n++;
+		if (!take_address(answer, node->ai_addr))
+			return false;
 		if (node->ai_ttl < *ttl_s)
 			*ttl_s = node->ai_ttl;
 	}
 	if (*ttl_s < TTL_MIN_S)
 		*ttl_s = TTL_MIN_S;
+	return true;
+}
+
+/* Whether this machine has a way to the IPv6 internet; connecting a datagram socket sends nothing.
+ */
+static bool has_way_to(const struct peer *peer)
+{
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons(443)};
+	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool connected;
+
+	if (fd < 0)
+		return false;
+	memcpy(&address.sin6_addr, peer->bytes, 16);
+	connected = connect(fd, (struct sockaddr *)(void *)&address, sizeof(address)) == 0;
+	close(fd);
+	return connected;
+}
+
+/*
+ * IPv6 first where there is a way there, else IPv4. What c-ares would do instead (RFC 6724) opens a
+ * socket for every address, and whoever owns a name could make that thousands.
+ */
+static void sort_addresses(struct resolver_answer *answer)
+{
+	struct peer sorted[RESOLVER_ADDRESSES_MAX];
+	const struct peer *any_v6 = NULL;
+	size_t n = 0;
+	int first;
+
+	for (size_t i = 0; i < answer->n; i++) {
+		if (answer->addresses[i].family == 6)
+			any_v6 = &answer->addresses[i];
+	}
+	first = any_v6 && has_way_to(any_v6) ? 6 : 4;
+	for (size_t i = 0; i < answer->n; i++) {
+		if (answer->addresses[i].family == first)
+			sorted[n++] = answer->addresses[i];
+	}
+	for (size_t i = 0; i < answer->n; i++) {
+		if (answer->addresses[i].family != first)
+			sorted[n++] = answer->addresses[i];
+	}
+	memcpy(answer->addresses, sorted, n * sizeof(sorted[0]));
 }
 
 /* The name counts as being asked for until all have heard, so that it cannot be evicted under them.
@@ -217,8 +270,12 @@ static void take_answer(struct name *name, int status, const struct ares_addrinf
 {
 	int ttl_s = NEGATIVE_TTL_S;
 
-	if (status == ARES_SUCCESS)
-		take_addresses(&name->answer, info, &ttl_s);
+	if (status == ARES_SUCCESS && !take_addresses(&name->answer, info, &ttl_s)) {
+		name->answer.text = "it has more than 32 addresses";
+		tell_failure(name, NAME_FAILED);
+		return;
+	}
+	sort_addresses(&name->answer);
 	if (name->answer.n)
 		tell_all(name, RESOLVED, ttl_s);
 	else
@@ -434,7 +491,7 @@ static void wait_for(struct name *name, struct resolver_query *query)
 static void ask_servers(struct name *name)
 {
 	static const struct ares_addrinfo_hints hints = {
-		.ai_family = AF_UNSPEC, .ai_flags = ARES_AI_NUMERICSERV};
+		.ai_family = AF_UNSPEC, .ai_flags = ARES_AI_NUMERICSERV | ARES_AI_NOSORT};
 	struct resolver *r = name->resolver;
 
 	name->asking = true;
