@@ -190,8 +190,8 @@ static void on_transfer_done(struct transfer *transfer)
 		.message_len = (uint16_t)strlen(transfer->message),
 		.response_len = (uint16_t)transfer->response_len};
 
-	if (!transfer->fault && transfer->result == RESULT_CONNECT && !transfer->connected &&
-		job->tried < job->n_addresses && time_left_ms(job) > 0) {
+	if (!transfer->fault && transfer->another_may_answer && job->tried < job->n_addresses &&
+		time_left_ms(job) > 0) {
 		try_next_address(job);
 		return;
 	}

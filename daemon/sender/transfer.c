@@ -16,7 +16,9 @@
 #include "../../lib/text.h"
 
 #define HEADER_BYTES_MAX 65536
-#define RESPONSE_BYTES_MAX 16384
+/* Of a body, 16 KiB are read at most: what is left of them when the last piece comes is its size. */
+#define READ_PIECE 4096
+#define RESPONSE_BYTES_MAX (16384 - READ_PIECE)
 #define IDLE_CONNECTION_S 30L
 #define CONNECTION_LIFE_S 300L
 #define POOL_MAX 256
@@ -36,6 +38,7 @@ struct transfer_state {
 	CURL *curl;
 	struct curl_slist *headers, *connect_to;
 	const char *refusal;
+	bool begun; /* the request, on a connection whose peer was checked */
 	bool headers_complete;
 	size_t header_bytes, response_bytes;
 	int socket_error;
@@ -182,7 +185,7 @@ static int on_before_request(
 		peer.family = 6;
 	if (!may_use(transfer, &peer))
 		return CURL_PREREQFUNC_ABORT;
-	transfer->connected = true;
+	transfer->state->begun = true;
 	return CURL_PREREQFUNC_OK;
 }
 
@@ -274,6 +277,7 @@ static void judge_connect(struct transfer *transfer)
 	if (transfer->state->socket_error)
 		error = transfer->state->socket_error;
 	transfer->result = RESULT_CONNECT;
+	transfer->another_may_answer = true;
 	switch (error) {
 	case EMFILE:
 	case ENFILE:
@@ -301,19 +305,40 @@ static void judge_connect(struct transfer *transfer)
 static void judge_timeout(struct transfer *transfer)
 {
 	char peer[PEER_TEXT_SIZE];
-	curl_off_t connected_us = 0;
+	long connections = 0;
 
 	peer_format(&transfer->peer, peer);
-	curl_easy_getinfo(transfer->state->curl, CURLINFO_CONNECT_TIME_T, &connected_us);
-	if (transfer->connected) {
+	if (transfer->state->begun) {
 		transfer->result = RESULT_TIMEOUT; /* the attempt says within what time */
 		say(transfer, "timeout");
-	} else if (connected_us > 0) {
+		return;
+	}
+	/* The time at which the connection was there is told only when TLS is done, too. */
+	curl_easy_getinfo(transfer->state->curl, CURLINFO_NUM_CONNECTS, &connections);
+	transfer->result = connections > 0 ? RESULT_TLS : RESULT_CONNECT;
+	transfer->another_may_answer = true;
+	say(transfer,
+		connections > 0 ? "TLS: no handshake with %s in time"
+				: "no connection to %s in time",
+		peer);
+}
+
+/* The connection broke under way. OpenSSL's own errors say "SSL routines": an alert that comes
+ * after the handshake, as TLS 1.3 refuses a client, or a record that was damaged. Of what libcurl
+ * says, only its first complaint is kept; that it cannot tell the peer of a connection that was
+ * reset at once is none that helps. */
+static void judge_broken(struct transfer *transfer, CURLcode code)
+{
+	const char *error = transfer->state->error;
+
+	if (!error[0] || strstr(error, "getpeername"))
+		error = curl_easy_strerror(code);
+	if (strstr(error, "SSL routines")) {
 		transfer->result = RESULT_TLS;
-		say(transfer, "TLS: no handshake with %s in time", peer);
+		say(transfer, "TLS: %s", error);
 	} else {
-		transfer->result = RESULT_CONNECT;
-		say(transfer, "no connection to %s in time", peer);
+		transfer->result = RESULT_PROTOCOL;
+		say(transfer, "%s", error);
 	}
 }
 
@@ -341,7 +366,7 @@ static void judge(struct transfer *transfer, CURLcode code)
 	case CURLE_OUT_OF_MEMORY:
 	case CURLE_FAILED_INIT:
 		/* libcurl says so, too, of a header line that is longer than it takes. */
-		if (transfer->connected) {
+		if (s->begun) {
 			transfer->result = RESULT_PROTOCOL;
 			say(transfer, "the answer's headers are too long");
 		} else {
@@ -367,6 +392,14 @@ static void judge(struct transfer *transfer, CURLcode code)
 	case CURLE_SSL_CLIENTCERT:
 		transfer->result = RESULT_TLS;
 		say(transfer, "TLS: %s", s->error[0] ? s->error : curl_easy_strerror(code));
+		break;
+	case CURLE_OK: /* libcurl is content with any end of a connection that began to answer */
+		transfer->result = RESULT_PROTOCOL;
+		say(transfer, "the connection was closed in the middle of the answer's headers");
+		break;
+	case CURLE_RECV_ERROR:
+	case CURLE_SEND_ERROR:
+		judge_broken(transfer, code);
 		break;
 	case CURLE_GOT_NOTHING:
 		transfer->result = RESULT_PROTOCOL;
@@ -484,6 +517,7 @@ static bool set_options(struct transfer_state *s, struct transfer *transfer)
 	SET(CURLOPT_HEADERDATA, transfer);
 	SET(CURLOPT_WRITEFUNCTION, on_body);
 	SET(CURLOPT_WRITEDATA, transfer);
+	SET(CURLOPT_BUFFERSIZE, (long)READ_PIECE);
 	/* TLS. CAPATH has to go: with it libcurl reads all certificates anew for every handshake.
 	 */
 	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
@@ -507,7 +541,7 @@ int transfer_start(struct transfers *t, struct transfer *transfer)
 	transfer->fault = NO_LOCAL_FAULT;
 	transfer->result = RESULT_NONE;
 	transfer->http_status = 0;
-	transfer->connected = false;
+	transfer->another_may_answer = false;
 	transfer->retry_after[0] = transfer->message[0] = '\0';
 	transfer->response_len = 0;
 	transfer->state = s;

@@ -36,7 +36,7 @@ struct transfer {
 	enum local_fault fault;
 	enum attempt_result result;
 	uint16_t http_status;
-	bool connected; /* false: nothing was sent, another address may be tried */
+	bool another_may_answer; /* nothing was sent, as nobody was there: try the next address */
 	char retry_after[64];
 	char message[ATTEMPT_MESSAGE_MAX + 1];
 	size_t response_len;
