@@ -53,6 +53,9 @@ static const struct special_v6 special_v6[] = {
 	{{0x3f, 0xff, 0x00}, 20, "reserved for documentation"},
 };
 
+/* NAT64's well-known prefix (RFC 6052), behind which is an IPv4 address. */
+static const uint8_t nat64[12] = {0x00, 0x64, 0xff, 0x9b};
+
 static const uint8_t v4_mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
 static bool has_prefix(const uint8_t *bytes, const uint8_t *prefix, unsigned bits)
@@ -157,20 +160,34 @@ static const char *special_purpose(const struct peer *peer)
 	return NULL;
 }
 
+static bool wears(const struct peer *peer, const uint8_t prefix[static 12])
+{
+	return peer->family == 6 && memcmp(peer->bytes, prefix, 12) == 0;
+}
+
+static void undress(struct peer *peer)
+{
+	peer->family = 4;
+	memmove(peer->bytes, peer->bytes + 12, 4);
+}
+
 const char *guard_refuses(const struct guard_rules *rules, const struct peer *given)
 {
 	struct peer peer = *given;
 	const char *special;
 
 	/* An IPv4 address in IPv6 clothes is the IPv4 address. */
-	if (peer.family == 6 && memcmp(peer.bytes, v4_mapped, sizeof(v4_mapped)) == 0) {
-		peer.family = 4;
-		memmove(peer.bytes, peer.bytes + sizeof(v4_mapped), 4);
-	}
+	if (wears(&peer, v4_mapped))
+		undress(&peer);
 	if (is_in(rules->denied, &peer))
 		return "denied by the configuration ([network] deny)";
-	if (is_in(rules->allowed[0], &peer) || is_in(rules->allowed[1], &peer))
-		return NULL;
+	if (is_in(rules->allowed[0], &peer) || is_in(rules->allowed[1], &peer)) {
+		if (!wears(&peer, nat64))
+			return NULL;
+		/* The way is allowed; where it leads is to be judged. */
+		undress(&peer);
+		return guard_refuses(rules, &peer);
+	}
 	special = special_purpose(&peer);
 	if (special)
 		return special;

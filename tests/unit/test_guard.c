@@ -1,6 +1,7 @@
 /*
  * The address rules, held against the tables as the registries have them: each range is written
- * here once more, as text, and looked at from its first address to its last and at its neighbours.
+ * once more, in tests/special_addresses.txt, and looked at from its first address to its last and
+ * at its neighbours. The tests with a network (tests/fault/test_addresses.py) read the same file.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,24 +18,6 @@
 #include "helpers.h"
 
 #define N(array) (sizeof(array) / sizeof((array)[0]))
-
-/* Not the public internet (IANA IPv4 Special-Purpose Address Registry, multicast, clouds). */
-static const char *const special_v4[] = {"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8",
-	"169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24",
-	"192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15",
-	"198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4", "255.255.255.255/32",
-	"168.63.129.16/32"};
-
-/* The only public IPv6, and what of it is not. */
-static const char public_v6[] = "2000::/3";
-static const char *const special_v6[] = {
-	"2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20"};
-
-/* Ranges of the registry that lie outside of 2000::/3. ::ffff:0:0/96 is not among them: it is
- * IPv4. */
-static const char *const outside_v6[] = {"::/128", "::1/128", "::/97", "::ffff:0:0:0/96",
-	"64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "100:0:0:1::/64", "5f00::/16", "fc00::/7",
-	"fe80::/10", "fec0::/10", "ff00::/8"};
 
 /* ---- Ranges as numbers ---- */
 
@@ -84,25 +67,42 @@ static bool is_in_range(const struct range *range, const struct peer *peer)
 		number_of(peer) <= range->last;
 }
 
-static bool is_in_any(const char *const *texts, size_t n, const struct peer *peer)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct range range = range_of(texts[i]);
+/* ---- The file ---- */
 
-		if (is_in_range(&range, peer))
-			return true;
+#define RANGES_MAX 100
+
+static struct range special[RANGES_MAX], public_v6;
+static size_t n_special;
+
+static int read_ranges(void **state)
+{
+	FILE *file = fopen(SPECIAL_ADDRESSES, "re");
+	char line[200], text[64];
+
+	(void)state;
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "special %63s", text) == 1) {
+			assert_true(n_special < RANGES_MAX);
+			special[n_special++] = range_of(text);
+		} else if (sscanf(line, "public %63s", text) == 1) {
+			public_v6 = range_of(text);
+		}
 	}
-	return false;
+	fclose(file);
+	assert_int_equal(n_special, 38);
+	assert_int_equal(public_v6.family, 6);
+	return 0;
 }
 
 /* The rules once more. */
 static bool is_public(const struct peer *peer)
 {
-	struct range public = range_of(public_v6);
-
-	if (peer->family == 4)
-		return !is_in_any(special_v4, N(special_v4), peer);
-	return is_in_range(&public, peer) && !is_in_any(special_v6, N(special_v6), peer);
+	for (size_t i = 0; i < n_special; i++) {
+		if (is_in_range(&special[i], peer))
+			return false;
+	}
+	return peer->family == 4 || is_in_range(&public_v6, peer);
 }
 
 /* ---- The tables ---- */
@@ -133,10 +133,11 @@ static void assert_allowed(const char *address)
 	assert_judged(peer_at(address), true);
 }
 
-static void assert_ends_refused(const char *const *texts, size_t n)
+static void test_every_special_range_is_refused_from_end_to_end(void **state)
 {
-	for (size_t i = 0; i < n; i++) {
-		struct range range = range_of(texts[i]);
+	(void)state;
+	for (size_t i = 0; i < n_special; i++) {
+		struct range range = special[i];
 
 		assert_judged(peer_of(range.family, range.first), false);
 		assert_judged(peer_of(range.family, range.last), false);
@@ -145,59 +146,42 @@ static void assert_ends_refused(const char *const *texts, size_t n)
 	}
 }
 
-/* Beside a range the internet goes on, but for where another range begins. */
-static void assert_neighbours_judged(const char *const *texts, size_t n, number max)
+/* ::ffff:0:0/96, beside IPv4-compatible addresses, is IPv4, and judged as that. */
+static bool is_mapped(const struct peer *peer)
 {
-	for (size_t i = 0; i < n; i++) {
-		struct range range = range_of(texts[i]);
+	return peer->family == 6 && number_of(peer) >> 32 == 0xffff;
+}
+
+/* Beside a range the internet goes on, but for where another range begins. */
+static void test_neighbours_of_special_ranges_are_judged_for_themselves(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < n_special; i++) {
+		struct range range = special[i];
+		number max = range.family == 4 ? UINT32_MAX : ~(number)0;
 
 		if (range.first > 0) {
 			struct peer below = peer_of(range.family, range.first - 1);
 
-			assert_judged(below, is_public(&below));
+			if (!is_mapped(&below))
+				assert_judged(below, is_public(&below));
 		}
 		if (range.last < max) {
 			struct peer above = peer_of(range.family, range.last + 1);
 
-			assert_judged(above, is_public(&above));
+			if (!is_mapped(&above))
+				assert_judged(above, is_public(&above));
 		}
 	}
 }
 
-static void test_every_special_ipv4_range_is_refused_from_end_to_end(void **state)
-{
-	(void)state;
-	assert_ends_refused(special_v4, N(special_v4));
-}
-
-static void test_neighbours_of_special_ipv4_ranges_are_judged_for_themselves(void **state)
-{
-	(void)state;
-	assert_neighbours_judged(special_v4, N(special_v4), UINT32_MAX);
-}
-
-static void test_every_special_ipv6_range_is_refused_from_end_to_end(void **state)
-{
-	(void)state;
-	assert_ends_refused(special_v6, N(special_v6));
-	assert_ends_refused(outside_v6, N(outside_v6));
-}
-
-static void test_neighbours_of_special_ipv6_ranges_are_judged_for_themselves(void **state)
-{
-	(void)state;
-	assert_neighbours_judged(special_v6, N(special_v6), ~(number)0);
-}
-
 static void test_public_ipv6_ends_where_it_ends(void **state)
 {
-	struct range range = range_of(public_v6);
-
 	(void)state;
-	assert_judged(peer_of(6, range.first), true);
-	assert_judged(peer_of(6, range.first - 1), false);
-	assert_judged(peer_of(6, range.last), true);
-	assert_judged(peer_of(6, range.last + 1), false);
+	assert_judged(peer_of(6, public_v6.first), true);
+	assert_judged(peer_of(6, public_v6.first - 1), false);
+	assert_judged(peer_of(6, public_v6.last), true);
+	assert_judged(peer_of(6, public_v6.last + 1), false);
 }
 
 /* An address under each first byte, or first two: nothing is forgotten between the ranges. */
@@ -237,12 +221,13 @@ static void test_public_addresses_are_allowed(void **state)
 static void test_ipv4_in_ipv6_clothes_is_judged_as_ipv4(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < N(special_v4); i++) {
+	for (size_t i = 0; i < n_special; i++) {
 		const number mapped = (number)0xffff << 32;
-		struct range range = range_of(special_v4[i]);
 
-		assert_judged(peer_of(6, mapped | range.first), false);
-		assert_judged(peer_of(6, mapped | range.last), false);
+		if (special[i].family == 6)
+			continue;
+		assert_judged(peer_of(6, mapped | special[i].first), false);
+		assert_judged(peer_of(6, mapped | special[i].last), false);
 	}
 	assert_allowed("::ffff:8.8.8.8");
 }
@@ -337,6 +322,26 @@ static void test_allowed_ipv4_is_allowed_in_ipv6_clothes_too(void **state)
 	(void)state;
 	assert_true(allows(&rules, "::ffff:10.0.0.1"));
 	assert_false(allows(&rules, "::ffff:192.168.0.1"));
+}
+
+static void test_nat64_that_is_allowed_leads_where_its_ipv4_may_go(void **state)
+{
+	struct list allowed, denied, own;
+	const struct guard_rules rules = {
+		.allowed = {list_of(&allowed, "64:ff9b::/96", "10.1.0.0/16")},
+		.denied = list_of(&denied, "9.9.9.9", NULL),
+		.own = list_of(&own, "1.1.1.1", NULL)};
+	struct peer peer = peer_at("64:ff9b::7f00:1");
+
+	(void)state;
+	assert_true(allows(&rules, "64:ff9b::8.8.8.8"));
+	assert_true(allows(&rules, "64:ff9b::10.1.2.3"));
+	assert_false(allows(&rules, "64:ff9b::10.2.2.3"));
+	assert_false(allows(&rules, "64:ff9b::169.254.169.254"));
+	assert_false(allows(&rules, "64:ff9b::9.9.9.9"));
+	assert_false(allows(&rules, "64:ff9b::1.1.1.1"));
+	assert_false(allows(&rules, "64:ff9b:0:0:0:1:808:808"));
+	assert_string_equal(guard_refuses(&rules, &peer), "this machine (loopback)");
 }
 
 static void test_denied_network_is_refused_though_public(void **state)
@@ -536,10 +541,8 @@ static void test_without_ranges_no_port_is_allowed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_special_ipv4_range_is_refused_from_end_to_end),
-		cmocka_unit_test(test_neighbours_of_special_ipv4_ranges_are_judged_for_themselves),
-		cmocka_unit_test(test_every_special_ipv6_range_is_refused_from_end_to_end),
-		cmocka_unit_test(test_neighbours_of_special_ipv6_ranges_are_judged_for_themselves),
+		cmocka_unit_test(test_every_special_range_is_refused_from_end_to_end),
+		cmocka_unit_test(test_neighbours_of_special_ranges_are_judged_for_themselves),
 		cmocka_unit_test(test_public_ipv6_ends_where_it_ends),
 		cmocka_unit_test(test_every_corner_of_the_address_space_is_judged),
 		cmocka_unit_test(test_addresses_of_clouds_metadata_are_refused),
@@ -551,6 +554,7 @@ int main(void)
 		cmocka_unit_test(test_allowed_network_opens_itself_alone),
 		cmocka_unit_test(test_endpoint_may_allow_what_the_configuration_does_not),
 		cmocka_unit_test(test_allowed_ipv4_is_allowed_in_ipv6_clothes_too),
+		cmocka_unit_test(test_nat64_that_is_allowed_leads_where_its_ipv4_may_go),
 		cmocka_unit_test(test_denied_network_is_refused_though_public),
 		cmocka_unit_test(test_deny_wins_over_allow),
 		cmocka_unit_test(test_own_addresses_are_refused_though_public),
@@ -567,5 +571,5 @@ int main(void)
 		cmocka_unit_test(test_without_ranges_no_port_is_allowed),
 	};
 
-	return cmocka_run_group_tests_name("guard", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("guard", tests, read_ranges, NULL);
 }
