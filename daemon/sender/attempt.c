@@ -1,8 +1,6 @@
 #include "attempt.h"
 
 #include <errno.h>
-#include <ifaddrs.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,10 +14,9 @@
 #include "../clock.h"
 #include "../out_of_memory.h"
 #include "../url.h"
+#include "own_addresses.h"
 #include "resolver.h"
 #include "transfer.h"
-
-#define OWN_ADDRESSES_AGE_US (10 * (int64_t)1000000)
 
 struct attempt_job {
 	struct transfer transfer;
@@ -47,57 +44,20 @@ struct attempts {
 	struct attempts_options options;
 	struct resolver *resolver;
 	struct transfers *transfers;
-	struct networks configured_allowed, configured_denied, own;
-	int64_t own_read_us;
+	struct networks configured_allowed, configured_denied;
+	struct own_addresses own;
 	struct attempt_job *jobs;
 	size_t n_jobs;
 };
 
-/* ---- The machine's own addresses ---- */
-
-/* Read anew when they are older than ten seconds: requests to an address that was just added are
- * refused as soon as that. */
-static void refresh_own_addresses(struct attempts *a)
-{
-	struct ifaddrs *all;
-	size_t n = 0;
-
-	if (a->own.list && clock_monotonic_us() - a->own_read_us < OWN_ADDRESSES_AGE_US)
-		return;
-	if (getifaddrs(&all) < 0)
-		return; /* the last ones stay in force */
-	for (struct ifaddrs *i = all; i; i = i->ifa_next)
-		n++;
-	free(a->own.list);
-	a->own.list = calloc(n + 1, sizeof(*a->own.list));
-	a->own.n = 0;
-	for (struct ifaddrs *i = all; i && a->own.list; i = i->ifa_next) {
-		struct network *network = &a->own.list[a->own.n];
-
-		if (!i->ifa_addr)
-			continue;
-		if (i->ifa_addr->sa_family == AF_INET) {
-			*network = (struct network){4, 32, {0}};
-			memcpy(network->bytes,
-				&((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr, 4);
-			a->own.n++;
-		} else if (i->ifa_addr->sa_family == AF_INET6) {
-			*network = (struct network){6, 128, {0}};
-			memcpy(network->bytes,
-				&((struct sockaddr_in6 *)(void *)i->ifa_addr)->sin6_addr, 16);
-			a->own.n++;
-		}
-	}
-	freeifaddrs(all);
-	a->own_read_us = clock_monotonic_us();
-}
+/* ---- The rules ---- */
 
 static const char *refuses(const struct attempt_job *job, const struct peer *peer)
 {
 	const struct attempts *a = job->attempts;
 	struct guard_rules rules = {.allowed = {&a->configured_allowed, &job->allow_private},
 		.denied = &a->configured_denied,
-		.own = &a->own};
+		.own = &a->own.networks};
 
 	return guard_refuses(&rules, peer);
 }
@@ -224,7 +184,6 @@ static void try_next_address(struct attempt_job *job)
 static const char *refuse_any(
 	struct attempt_job *job, const struct peer *addresses, size_t n, struct peer *refused)
 {
-	refresh_own_addresses(job->attempts);
 	for (size_t i = 0; i < n; i++) {
 		const char *refusal = refuses(job, &addresses[i]);
 
@@ -239,9 +198,16 @@ static const char *refuse_any(
 static void go_to(struct attempt_job *job, const struct peer *addresses, size_t n)
 {
 	struct peer refused;
-	const char *refusal = refuse_any(job, addresses, n, &refused);
+	const char *refusal;
 	char text[PEER_TEXT_SIZE];
+	int r = own_addresses_refresh(&job->attempts->own);
 
+	if (r < 0) {
+		finish_with_fault(
+			job, r == -EMFILE || r == -ENFILE ? FAULT_DESCRIPTORS : FAULT_MEMORY);
+		return;
+	}
+	refusal = refuse_any(job, addresses, n, &refused);
 	if (refusal) {
 		refused.port = job->url.port;
 		peer_format(&refused, text);
@@ -425,7 +391,9 @@ int attempts_new(struct attempts **attempts, const struct attempts_options *opti
 		(struct networks){(struct network *)config->allowed.list, config->allowed.n};
 	a->configured_denied =
 		(struct networks){(struct network *)config->denied.list, config->denied.n};
-	r = resolver_new(&a->resolver, options->base, config->dns_servers);
+	r = own_addresses_init(&a->own);
+	if (r == 0)
+		r = resolver_new(&a->resolver, options->base, config->dns_servers);
 	if (r == 0)
 		r = transfers_new(&a->transfers, options->base, &transfer);
 	if (r < 0) {
@@ -444,6 +412,6 @@ void attempts_free(struct attempts *a)
 		transfers_free(a->transfers);
 	if (a->resolver)
 		resolver_free(a->resolver);
-	free(a->own.list);
+	own_addresses_deinit(&a->own);
 	free(a);
 }

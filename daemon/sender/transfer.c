@@ -16,7 +16,8 @@
 #include "../../lib/text.h"
 
 #define HEADER_BYTES_MAX 65536
-/* Of a body, 16 KiB are read at most: what is left of them when the last piece comes is its size. */
+/* Of a body, 16 KiB are read at most: what is left of them when the last piece comes is its size.
+ */
 #define READ_PIECE 4096
 #define RESPONSE_BYTES_MAX (16384 - READ_PIECE)
 #define IDLE_CONNECTION_S 30L
