@@ -37,6 +37,8 @@
 #define BODIES_MAX ((size_t)96 << 20)
 #define DISCARD_MAX ((uint64_t)16 << 20) /* of the body of a request that is refused */
 #define LAST_RUNS 8 /* in which the last answers leave, as far as clients read them */
+#define FRUITLESS_RUNS_MAX 100
+#define STUCK_MS 10
 
 /* How many connections a user has. */
 struct user {
@@ -76,6 +78,7 @@ struct api {
 	int64_t troubles[N_TROUBLES];
 	struct connection *adding; /* while the library takes a connection over */
 	bool stopping, resting; /* resting: not accepting for a while */
+	unsigned fruitless_runs; /* of the library, in a row */
 	void (*idle)(void *user);
 	void *idle_user;
 };
@@ -527,6 +530,7 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *mhd, const 
 	(void)url;
 	if (!rq)
 		return MHD_NO;
+	rq->api->fruitless_runs = 0;
 	rq->mhd = mhd;
 	switch (rq->state) {
 	case REQUEST_NEW:
@@ -570,6 +574,7 @@ static void *on_request_line(void *user, const char *uri, struct MHD_Connection 
 		free(rq);
 		return NULL;
 	}
+	api->fruitless_runs = 0;
 	rq->api = api;
 	rq->connection = c;
 	rq->target = strdup(uri);
@@ -590,6 +595,7 @@ static void on_request_completed(
 	if (!rq)
 		return;
 	*context = NULL;
+	api->fruitless_runs = 0;
 	rq->connection->request = NULL;
 	set_deadline(rq->connection, IDLE_S);
 	if (rq->response)
@@ -642,18 +648,27 @@ static size_t leave_encoded(void *user, struct MHD_Connection *mhd, char *text)
 	return strlen(text);
 }
 
+/*
+ * Without a time limit of its own, the library asks for time only when it has more to do at once.
+ * It gets that in the loop's next turn, so that all others have theirs before; and after a moment
+ * only when nothing came of the last run. There are connections with which it can never go on, as
+ * with a chunk's extension that does not end: it would ask again and again until their deadline.
+ */
 static void on_run(evutil_socket_t fd, short what, void *user)
 {
 	struct api *api = user;
 	MHD_UNSIGNED_LONG_LONG timeout_ms;
+	struct timeval again = {0, 0};
 
 	(void)fd;
 	(void)what;
+	api->fruitless_runs++;
 	MHD_run(api->mhd);
-	/* Without a time limit of its own, the library asks for time only when it has more to do at
-	 * once. */
-	if (MHD_get_timeout(api->mhd, &timeout_ms) == MHD_YES && timeout_ms == 0)
-		run_soon(api);
+	if (MHD_get_timeout(api->mhd, &timeout_ms) != MHD_YES || timeout_ms != 0)
+		return;
+	if (api->fruitless_runs > FRUITLESS_RUNS_MAX)
+		again.tv_usec = STUCK_MS * 1000;
+	event_add(api->run, &again);
 }
 
 /* ---- Accepting ---- */
@@ -817,7 +832,7 @@ int api_new(struct api **result, const struct api_options *options)
 		return -ENOMEM;
 	}
 	info = MHD_get_daemon_info(api->mhd, MHD_DAEMON_INFO_EPOLL_FD);
-	api->run = event_new(options->base, -1, 0, on_run, api);
+	api->run = evtimer_new(options->base, on_run, api);
 	api->accept_again = evtimer_new(options->base, on_accept_again, api);
 	if (info)
 		api->mhd_readable =

@@ -1,4 +1,4 @@
-"""Receivers that mean no good, and what comes of an attempt at each of them.
+"""Receivers that mean no good, what comes of an attempt at each of them, and how to break the calls of a process.
 
 A receiver here is a function that is given a connection and does with it what no decent server would. It
 records what it saw: how many connections there were, how many bytes came, and which deliveries.
@@ -8,6 +8,7 @@ import contextlib
 import re
 import socket
 import struct
+import subprocess
 import threading
 import time
 
@@ -127,6 +128,18 @@ def running_hookd(config=None, local=True, **popen):
             status = hookd.stop()
         log = hookd.log()
         assert status == 0 and not TROUBLE.search(log), log
+
+
+@contextlib.contextmanager
+def injected(pid, fault):
+    """A fault in the system calls of a process, by strace."""
+    strace = subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={fault}", "-p", str(pid)])
+    try:
+        wait_until(lambda: "TracerPid:\t0\n" not in open(f"/proc/{pid}/status").read())
+        yield
+    finally:
+        strace.terminate()
+        strace.wait()
 
 
 class Outcome:

@@ -15,7 +15,7 @@ import time
 import pytest
 
 from harness import BUILD, ROOT, TROUBLE, Hookd, temporary_directory, wait_until
-from hostile import Hostile, owe
+from hostile import Hostile, injected, owe
 from namespace import OWN, Namespace
 from nameserver import Names
 
@@ -255,6 +255,20 @@ def test_the_addresses_that_the_machine_has_had_all_along_are_refused(world, sta
     attempt = owe(start(), "own", f"http://{literal(ipaddress.ip_address(own))}:{PORT}/").wait()["last_attempt"]
     assert attempt["result"] == "address" and attempt["message"].endswith("an address of this machine")
     assert world.network.tried() == set()
+
+
+def test_while_the_machines_addresses_cannot_be_known_nothing_is_sent_and_no_attempt_is_lost(world, start):
+    hookd = start()
+    assert owe(hookd, "e", f"http://8.8.8.8:{PORT}/").wait()["state"] == "delivered"
+    with injected(hookd.senders()[0], "bind:error=ENOBUFS"):  # the kernel does not tell
+        world.network.add_address("8.8.4.4")
+        world.network.remove_address("8.8.4.4")
+        world.network.forget()
+        event = hookd.submit.submit("e", 2)["id"]
+        problems = wait_until(lambda: hookd.manage.get("/v1/status").json["problems"])
+        assert [problem["code"] for problem in problems] == ["cannot_send"]
+        assert hookd.manage.delivery(event, "e")["attempts"] == 0 and world.network.tried() == set()
+    assert hookd.manage.wait_for(event, "e", "delivered")["attempts"] == 1
 
 
 def test_what_an_administrator_allows_is_delivered_and_nothing_beside_it(world, start):
