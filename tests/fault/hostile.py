@@ -5,6 +5,7 @@ records what it saw: how many connections there were, how many bytes came, and w
 """
 
 import contextlib
+import os
 import re
 import socket
 import struct
@@ -12,10 +13,19 @@ import subprocess
 import threading
 import time
 
-from harness import TROUBLE, Hookd, temporary_directory, wait_until
+from harness import BUILD, TROUBLE, Hookd, temporary_directory, wait_until
 
 WEBHOOK_ID = re.compile(rb"(?i)\r\nwebhook-id: *(\S+)\r\n")
 LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)\r\n")
+
+
+def is_sanitized():
+    with open(os.path.join(BUILD, "daemon", "hookd"), "rb") as file:
+        return b"__asan_init" in file.read()
+
+
+# What AddressSanitizer keeps of memory that was freed, beyond what a process may grow by.
+QUARANTINE = 256 << 20 if is_sanitized() else 0
 
 
 class Connection:
