@@ -160,6 +160,8 @@ static void on_socket_state(void *user, ares_socket_t fd, int readable, int writ
 
 /* ---- Answers ---- */
 
+_Static_assert(RESOLVER_ADDRESSES_MAX == 32, "the message and doc/api.md say so");
+
 static bool take_address(struct resolver_answer *answer, const struct sockaddr *address)
 {
 	struct peer *peer = &answer->addresses[answer->n];

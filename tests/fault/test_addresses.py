@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from harness import BUILD, ROOT, TROUBLE, Hookd, temporary_directory, wait_until
+from harness import BUILD, PATIENCE, ROOT, TROUBLE, Hookd, temporary_directory, wait_until
 from hostile import Hostile, injected, owe
 from namespace import OWN, Namespace
 from nameserver import Names
@@ -250,6 +250,20 @@ def test_the_machines_own_addresses_are_refused_as_soon_as_it_has_them(world, st
     assert owe(hookd, "again", url).wait()["state"] == "delivered"
 
 
+def test_more_changes_than_the_kernel_keeps_notice_of_are_a_change(world, start):
+    hookd, address = start(), "8.8.4.5"
+    url = f"http://{address}:{PORT}/"
+    assert owe(hookd, "before", url).wait()["state"] == "delivered"
+    world.network.add_address(address)
+    churn = "addr add 8.8.4.6/32 dev lo\naddr del 8.8.4.6/32 dev lo\n" * 1000
+    world.network.run("ip", "-batch", "-", input=churn)
+    try:
+        attempt = owe(hookd, "after", url).wait()["last_attempt"]
+        assert attempt["result"] == "address" and attempt["message"].endswith("an address of this machine")
+    finally:
+        world.network.remove_address(address)
+
+
 @pytest.mark.parametrize("own", OWN)
 def test_the_addresses_that_the_machine_has_had_all_along_are_refused(world, start, own):
     attempt = owe(start(), "own", f"http://{literal(ipaddress.ip_address(own))}:{PORT}/").wait()["last_attempt"]
@@ -374,6 +388,44 @@ def test_without_any_wall_the_watch_sees_every_connection(world, start):
     assert delivered == set(addresses) - unspecified
     loopback = {ipaddress.ip_address(text) for text in ("127.0.0.1", "::1")}
     assert world.network.tried() == on_the_wire(set(addresses) - unspecified) | loopback
+
+
+# ---- Which address of several -----------------------------------------------------------------
+
+V4, V6 = "8.8.8.8", "2606:4700::1111"
+
+
+def address_used(world, hookd, endpoint, addresses):
+    """The address that a delivery to a name with these addresses went to."""
+    world.names.answers[f"{endpoint}.example.com"] = addresses
+    delivery = owe(hookd, endpoint, f"http://{endpoint}.example.com:{PORT}/", timeout_s=10).wait()
+    assert delivery["attempts"] == 1
+    return delivery["last_attempt"]["address"].rsplit(":", 1)[0].strip("[]")
+
+
+def test_ipv6_comes_first_where_there_is_a_way_there(world, start):
+    hookd = start()
+    assert address_used(world, hookd, "both", [V4, V6]) == address_used(world, hookd, "turned", [V6, V4]) == V6
+    assert world.network.tried() == {ipaddress.ip_address(V6)}
+    route = ["local", "default", "dev", "lo", "src", OWN[1]]
+    world.network.run("ip", "-6", "route", "del", *route)
+    try:
+        assert address_used(world, hookd, "without", [V6, V4]) == V4
+    finally:
+        world.network.run("ip", "-6", "route", "add", *route)
+
+
+def test_what_is_swallowed_is_no_connection_in_time_and_the_next_address_is_tried(world, start):
+    hookd = start()
+    hookd.configure({"network": {"allow_http": "yes", "dns_servers": f"{OWN[0]}:53"},
+                     "delivery": {"connect_timeout": "1s"}}, local=False)
+    hookd.reload()
+    world.network.swallow("6.0.0.0/8")
+    assert address_used(world, hookd, "second", ["6.0.0.1", V4]) == V4
+    delivery = owe(hookd, "swallowed", f"http://6.0.0.2:{PORT}/", timeout_s=10).wait()
+    attempt = delivery["last_attempt"]
+    assert (attempt["result"], attempt["message"]) == ("connect", f"no connection to 6.0.0.2:{PORT} in time")
+    assert delivery["attempts"] == 1 and 950 <= attempt["duration_ms"] <= 1500 + 500 * PATIENCE
 
 
 # ---- One dead endpoint among many -------------------------------------------------------------
