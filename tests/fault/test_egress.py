@@ -8,6 +8,7 @@ import dataclasses
 import gzip
 import os
 import re
+import socket
 import subprocess
 import time
 import typing
@@ -98,7 +99,8 @@ def never_answer(connection):
     connection.hold()
 
 
-def reset_at_once(connection):
+def reset_unread(connection):
+    connection.socket.recv(1, socket.MSG_PEEK)
     connection.reset()
 
 
@@ -163,7 +165,7 @@ SLOW = {
 }
 
 BROKEN = {
-    "resets at once": Expected(reset_at_once, seen=0, **RESET),
+    "resets with the request unread": Expected(reset_unread, seen=0, **RESET),
     "resets in the middle of the upload": Expected(reset_mid_upload, payload=LARGE, whole=0, **RESET),
     "resets after the request": Expected(reset_after_the_request, **RESET),
     "closes after the request": Expected(
@@ -306,6 +308,22 @@ def test_an_answer_counts_before_the_upload_is_through(happened, name):
 def test_no_receiver_is_asked_for_100_continue(happened):
     heads = [head for receiver in happened.receivers.values() for head in receiver.heads]
     assert len(heads) > 30 and not [head for head in heads if b"\r\nexpect:" in head.lower()]
+
+
+def test_a_connection_that_is_reset_at_once_is_one_attempt_before_it_is_there_or_after(make_hookd):
+    """A reset that overtakes the news of the connection makes it none."""
+    hookd, receiver = make_hookd(), Hostile(lambda connection: connection.reset())
+    outcomes = [owe(hookd, f"e{i}", receiver.url) for i in range(20)]
+    for outcome in outcomes:
+        delivery = outcome.wait()
+        attempt = delivery["last_attempt"]
+        assert delivery["attempts"] == 1 and attempt["result"] in ("connect", "protocol")
+        if attempt["result"] == "connect":
+            assert attempt["message"] == f"no connection to 127.0.0.1:{receiver.port}: Connection reset by peer"
+        else:
+            assert re.fullmatch(RESET["message"], attempt["message"])
+    assert receiver.connections == len(outcomes) and receiver.ids == []
+    receiver.close()
 
 
 # ---- Kept connections that end ----------------------------------------------------------------
