@@ -778,10 +778,14 @@ static int start(struct hookd *h)
 		if (r == 0)
 			r = make_sockets(h);
 	}
-	if (r >= 0)
-		r = store_start(h->store);
 	if (r < 0)
 		return r;
+	r = store_start(h->store);
+	if (r < 0) {
+		log_line(LOG_LEVEL_ERROR, LOG_STORE, NULL, "cannot start the threads of the store: %s",
+			strerror(-r));
+		return r;
+	}
 	dispatch_start(h->dispatch, h->store);
 	rekey_start(h->rekey);
 	service_notify("READY=1");
