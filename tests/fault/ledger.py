@@ -543,10 +543,40 @@ class Watch:
 # ---- Keeping the ledger ----------------------------------------------------------------------------
 
 
-class Ledger:
-    """Books that are being kept, on a hookd. Its methods may be called from any thread."""
+class Receivers:
+    """A process of receivers, see receivers.py; several ledgers may use it one after another."""
 
-    def __init__(self, hookd, seed=1):
+    def __init__(self, path):
+        self.path, self.begin = path, 0
+        self.process = subprocess.Popen([sys.executable, os.path.join(HERE, "receivers.py"), path],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
+
+    def set_manner(self, path, **manner):
+        """How a receiver answers from now on."""
+        self.process.stdin.write(json.dumps({"path": path, **manner}) + "\n")
+        self.process.stdin.flush()
+        self.process.stdout.readline()
+
+    def forget(self):
+        """What came until now is no longer shown."""
+        self.begin = os.path.getsize(self.path)
+
+    def requests(self):
+        with open(self.path, "rb") as file:
+            file.seek(self.begin)
+            return [Request.from_line(line) for line in file if line.endswith(b"\n")]
+
+    def close(self):
+        self.process.kill()
+        self.process.communicate()
+
+
+class Ledger:
+    """Books that are being kept, on a hookd. Its methods may be called from any thread. Without receivers it starts
+    some of its own."""
+
+    def __init__(self, hookd, seed=1, receivers=None):
         self.hookd = hookd
         self.chance = random.Random(seed)
         self.lock = threading.Lock()
@@ -554,8 +584,8 @@ class Ledger:
         self.n = 0
         self.endpoints, self.submissions, self.noted = {}, [], []
         self.crashes, self.replays, self.cancelled, self.purged = [], {}, set(), set()
-        self.path = os.path.join(hookd.directory, f"requests-{seed}")
-        self.receivers = None
+        self.own = None if receivers else Receivers(os.path.join(hookd.directory, f"requests-{seed}"))
+        self.receivers = receivers or self.own
 
     def __enter__(self):
         return self
@@ -564,25 +594,13 @@ class Ledger:
         self.close()
 
     def close(self):
-        if self.receivers:
-            self.receivers.kill()
-            self.receivers.wait()
-            self.receivers.stdin.close()
-            self.receivers.stdout.close()
-            self.receivers = None
+        if self.own:
+            self.own.close()
 
     # ---- Endpoints and receivers
 
-    def start_receivers(self):
-        self.receivers = subprocess.Popen([sys.executable, os.path.join(HERE, "receivers.py"), self.path],
-                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.port = int(self.receivers.stdout.readline())
-
-    def set_manner(self, path, **manner):
-        """How a receiver answers from now on; see receivers.py."""
-        self.receivers.stdin.write(json.dumps({"path": path, **manner}) + "\n")
-        self.receivers.stdin.flush()
-        self.receivers.stdout.readline()
+    def set_manner(self, endpoint, **manner):
+        self.receivers.set_manner(endpoint.path, **manner)
 
     def add_endpoint(self, name, tenant="", types=("*",), manner=None, closed=False, url=None, path=None,
                      may_die=False, headers=None, **members):
@@ -592,10 +610,8 @@ class Ledger:
         if closed:
             url = f"http://127.0.0.1:{closed_port()}{path}"
         elif not url:
-            if not self.receivers:
-                self.start_receivers()
-            self.set_manner(path, **(manner or {}))
-            url = f"http://127.0.0.1:{self.port}{path}"
+            self.receivers.set_manner(path, **(manner or {}))
+            url = self.receivers.url + path
         members.setdefault("secret", "whsec_" + base64.b64encode(self.chance.randbytes(32)).decode())
         shown = self.hookd.admin.add_endpoint(name, url, tenant=tenant, types=list(types), headers=headers or {}, **members)
         endpoint = Endpoint(name, tenant, path, list(types), [members["secret"]], headers or {},
@@ -609,11 +625,8 @@ class Ledger:
             self.noted.append(request)
 
     def requests(self):
-        found = []
-        with contextlib.suppress(FileNotFoundError), open(self.path) as file:
-            found = [Request.from_line(line) for line in file if line.endswith("\n")]
         with self.lock:
-            return found + self.noted
+            return self.receivers.requests() + self.noted
 
     # ---- Producers
 

@@ -34,7 +34,7 @@ def add_endpoints(ledger):
 def heal(ledger):
     """From now on every receiver takes what it gets."""
     for endpoint in ledger.endpoints.values():
-        ledger.set_manner(endpoint.path)
+        ledger.set_manner(endpoint)
 
 
 def reckon(ledger, hookd, before):

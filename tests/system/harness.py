@@ -78,8 +78,8 @@ class Answer:
 class Client:
     """Speaks to one socket. Every call is a connection of its own, unless keep is used."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, path, timeout=30):
+        self.path, self.timeout = path, timeout
 
     def call(self, method, target, body=None, headers=None, **query):
         query = {name: value for name, value in query.items() if value is not None}
@@ -89,7 +89,7 @@ class Client:
         if isinstance(body, (dict, list)):
             body = json.dumps(body).encode()
             headers.setdefault("Content-Type", "application/json")
-        connection = UnixConnection(self.path)
+        connection = UnixConnection(self.path, self.timeout)
         try:
             connection.request(method, target, body, headers)
             response = connection.getresponse()
@@ -157,6 +157,8 @@ def write_config(path, *sections):
 
 class Hookd:
     """A hookd of a test's own, on a directory of its own."""
+
+    timeout = 30  # of its clients
 
     def __init__(self, directory, config=None, local=True):
         self.directory = directory
@@ -232,19 +234,19 @@ class Hookd:
 
     @property
     def submit(self):
-        return Client(self.socket_path("submit"))
+        return Client(self.socket_path("submit"), self.timeout)
 
     @property
     def manage(self):
-        return Client(self.socket_path("manage"))
+        return Client(self.socket_path("manage"), self.timeout)
 
     @property
     def admin(self):
-        return Client(self.socket_path("admin"))
+        return Client(self.socket_path("admin"), self.timeout)
 
     @property
     def metrics(self):
-        return Client(self.socket_path("metrics"))
+        return Client(self.socket_path("metrics"), self.timeout)
 
     def metric(self, name, **labels):
         """A sample's value; 0 when there is none."""
@@ -263,6 +265,23 @@ def hookctl(hookd, *arguments, input=None, timeout=60):
     return subprocess.run([os.path.join(BUILD, "ctl", "hookctl"), "--sockets", hookd.sockets, *arguments],
                           input=input, capture_output=True, text=not isinstance(input, bytes),
                           timeout=timeout * PATIENCE)
+
+
+@contextlib.contextmanager
+def traced(hookd, injection, thread="hookd-store"):
+    """Something is done to system calls of one thread of hookd; injection is strace's: "CALL:error=EIO", for example.
+    Ends with hookd, or with the block."""
+    call = injection.split(":")[0]
+    task = next(task for task in os.listdir(f"/proc/{hookd.process.pid}/task")
+                if open(f"/proc/{hookd.process.pid}/task/{task}/comm").read() == thread + "\n")
+    tracer = subprocess.Popen(["strace", "-p", task, "-e", f"trace={call}", "-e", f"inject={injection}"],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert "attached" in tracer.stderr.readline()
+    try:
+        yield
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.communicate()
 
 
 def check_data(hookd):
