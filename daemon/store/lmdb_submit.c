@@ -67,38 +67,51 @@ static bool check_key(struct commit *c, struct submit_op *op, struct new_event *
 	return false;
 }
 
-static enum engine_result check_submit(struct commit *c, struct submit_op *op)
+static bool is_new(const struct new_event *e)
 {
-	struct space_need need = {0};
-	enum engine_result result = ENGINE_OK;
+	return !e->same_as && !e->duplicate;
+}
 
+static bool check_keys(struct commit *c, struct submit_op *op)
+{
 	for (size_t i = 0; i < op->n; i++) {
 		struct new_event *e = &op->events[i];
 
 		e->duplicate = false;
-		if (e->same_as)
+		if (!e->same_as && e->event.key && !check_key(c, op, e))
+			return false;
+	}
+	return true;
+}
+
+static bool check_room(struct commit *c, struct submit_op *op)
+{
+	struct space_need need = {0};
+	bool ok = true;
+
+	for (size_t i = 0; i < op->n && ok; i++) {
+		const struct new_event *e = &op->events[i];
+
+		if (!is_new(e))
 			continue;
-		if (e->event.key && !check_key(c, op, e)) {
-			result = ENGINE_REFUSED;
-			break;
-		}
-		if (e->duplicate)
-			continue;
-		if (!check_shares(c, op, e)) {
-			result = ENGINE_REFUSED;
-			break;
-		}
+		ok = check_shares(c, op, e);
 		need.rows += 5 + 3 * (size_t)e->n_targets;
 		need.payload_pages += e->event.payload_len / PIECE_PAYLOAD + 1;
 	}
 	forget_promises(c, op);
-	if (result == ENGINE_OK && need.rows && space_pages(&need) > c->pages_left) {
+	if (ok && need.rows && space_pages(&need) > c->pages_left) {
 		problem_set(&op->problem, PROBLEM_FULL, NULL, "%s", c->refusal);
-		result = ENGINE_REFUSED;
+		ok = false;
 	}
-	if (result == ENGINE_OK && need.rows)
+	if (ok && need.rows)
 		c->pages_left -= space_pages(&need);
-	return result;
+	return ok;
+}
+
+/* Keys first: who waits for room is not to learn only then that there is nothing to wait for. */
+static enum engine_result check_submit(struct commit *c, struct submit_op *op)
+{
+	return check_keys(c, op) && check_room(c, op) ? ENGINE_OK : ENGINE_REFUSED;
 }
 
 /* Walks through a payload that is given in parts. */
@@ -219,7 +232,7 @@ void commit_submit(struct commit *c, struct submit_op *op)
 			e->duplicate = true;
 			e->id = e->same_as->id;
 			e->n_deliveries = e->same_as->n_deliveries;
-		} else if (!e->duplicate) {
+		} else if (is_new(e)) {
 			store_event(c, e);
 		}
 	}

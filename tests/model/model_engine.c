@@ -383,9 +383,12 @@ static enum engine_result check_submit(struct engine *m, struct submit_op *op)
 			e->duplicate = true;
 			e->id = k->event;
 			e->n_deliveries = k->n_deliveries;
-			continue;
 		}
-		for (uint32_t j = 0; j < e->n_targets; j++) {
+	}
+	for (size_t i = 0; i < op->n; i++) {
+		const struct new_event *e = &op->events[i];
+
+		for (uint32_t j = 0; !e->same_as && !e->duplicate && j < e->n_targets; j++) {
 			struct model_endpoint *t = find_endpoint(m, e->targets[j]);
 
 			if (takes(m, e->targets[j]) &&
