@@ -1,8 +1,8 @@
 // Receivers as a customer would write them: node's http server and the official standardwebhooks library.
 //
 // Argument: JSON {"/path": {"secret": "whsec_...", "behaviour": "healthy" | "flaky" | "slow"}, ...}. Prints the
-// port, then a line of JSON for each request: path, id, whether it verified, the body's hash, and the answer.
-import { createHash } from "node:crypto";
+// port, then a line of JSON for each request, as the ledger reads them (tests/fault/receivers.py). What does not verify is
+// answered 400.
 import { createServer } from "node:http";
 import { Webhook } from "standardwebhooks";
 
@@ -16,6 +16,9 @@ function answerOf(endpoint) {
 
 const server = createServer((request, response) => {
   const pieces = [];
+  const seconds = () => Number(process.hrtime.bigint()) / 1e9;
+  const at = seconds();
+  const wall = Date.now() / 1000;
   request.on("data", (piece) => pieces.push(piece));
   request.on("end", () => {
     const body = Buffer.concat(pieces);
@@ -27,18 +30,15 @@ const server = createServer((request, response) => {
     } catch (error) {
       process.stderr.write(`${request.url}: ${error}\n`);
     }
-    const [status, headers] = verified ? answerOf(endpoint) : [400, {}];
+    const [status, extra] = verified ? answerOf(endpoint) : [400, {}];
     const finish = () => {
       // Said before it is answered: what a killed hookd never heard was received all the same.
+      const headers = [];
+      for (let i = 0; i < request.rawHeaders.length; i += 2) headers.push(request.rawHeaders.slice(i, i + 2));
       process.stdout.write(JSON.stringify({
-        path: request.url,
-        id: request.headers["webhook-id"],
-        type: request.headers["webhook-event"],
-        verified,
-        sha256: createHash("sha256").update(body).digest("hex"),
-        status,
+        path: request.url, headers, body: body.toString("base64"), at, wall, answered: seconds(), status,
       }) + "\n");
-      response.writeHead(status, { ...headers, "Content-Length": "0" });
+      response.writeHead(status, { ...extra, "Content-Length": "0" });
       response.end();
     };
     if (endpoint?.behaviour === "slow") setTimeout(finish, 1000);
