@@ -3,9 +3,9 @@
  *
  * What has to hold here (measured, see doc/format.md): a new file is made under another name,
  * synced and moved into place, because LMDB syncs neither its first pages nor the directory; after
- * every open the file is synced before anything is answered, because a killed predecessor may have
- * left pages that only the page cache knew. A second hookd on the same directory is kept out by a
- * lock of our own (data_lock.h).
+ * every open the file and its directory are synced before anything is answered, because a killed
+ * predecessor may have left pages and names that only the page cache knew. A second hookd on the
+ * same directory is kept out by a lock of our own (data_lock.h).
  */
 #include "lmdb_rebuild.h"
 
@@ -209,7 +209,8 @@ int lmdb_sync_path(const char *path)
 	return r;
 }
 
-/* A name that is new in a directory, which may be as new itself. */
+/* Names last once their directory is synced; the directory's own once that above it is, which may
+ * be closed to us, and then was not made by us. */
 static int sync_directory(const char *directory, struct problem *problem)
 {
 	char parent[4096];
@@ -279,9 +280,7 @@ static int create_file(const char *directory, const char *path,
 	r = lmdb_sync_path(new_path);
 	if (r == 0 && rename(new_path, path) < 0)
 		r = -errno;
-	if (r < 0)
-		return fail(problem, "create", path, r);
-	return sync_directory(directory, problem);
+	return r < 0 ? fail(problem, "create", path, r) : 0;
 }
 
 static int read_meta(struct engine *engine, const char *path, struct problem *problem)
@@ -457,6 +456,9 @@ static int lmdb_open(struct engine **engine, const struct engine_options *option
 	snprintf(e->mark_path, sizeof(e->mark_path), "%s/" REBUILD_MARK, options->directory);
 	if (r == 0)
 		r = open_or_rebuild(e, path, options, problem);
+	/* Not only of a new file: one that was killed may have made it, or a person copied it. */
+	if (r == 0)
+		r = sync_directory(options->directory, problem);
 	if (r < 0) {
 		lmdb_close(e, 0);
 		return r;
