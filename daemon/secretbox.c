@@ -172,6 +172,17 @@ static int read_key(int fd, const char *path, struct master_key *key, struct pro
 	return r;
 }
 
+static int sync_directory(const char *directory, struct problem *problem)
+{
+	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+
+	if (fd < 0 || fsync(fd) < 0)
+		r = fail_with_errno(problem, "sync", directory);
+	if (fd >= 0)
+		close(fd);
+	return r;
+}
+
 /* Returns 0, -ENOENT (and says nothing), or -EIO. */
 static int open_key(
 	struct master_key *key, const char *path, bool is_credential, struct problem *problem)
@@ -193,6 +204,8 @@ static int open_key(
 	r = check_file(fd, path, is_credential, problem);
 	if (r == 0)
 		r = read_key(fd, path, key, problem);
+	if (r == 0 && !is_credential && fsync(fd) < 0)
+		r = fail_with_errno(problem, "sync", path);
 	close(fd);
 	if (r == 0) {
 		key->is_credential = is_credential;
@@ -216,21 +229,13 @@ static int find_and_open(struct master_key *key, const struct key_place *place,
 	if (r != -ENOENT)
 		return r;
 	snprintf(path, sizeof(path), "%s/%s", directory, place->file);
-	return open_key(key, path, false, problem);
+	r = open_key(key, path, false, problem);
+	/* It may be new: copied a moment ago by a person, or made by a hookd that was killed. What is
+	 * sealed with it must not outlast it. */
+	return r < 0 ? r : sync_directory(directory, problem);
 }
 
 /* ---- Writing keys ---- */
-
-static int sync_directory(const char *directory, struct problem *problem)
-{
-	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-
-	if (fd < 0 || fsync(fd) < 0)
-		r = fail_with_errno(problem, "sync", directory);
-	if (fd >= 0)
-		close(fd);
-	return r;
-}
 
 static int write_text(const char *path, const struct master_key *key, struct problem *problem)
 {
