@@ -33,7 +33,7 @@ struct channel {
 
 	uint8_t *input;
 	size_t used, size;
-	int fds[FDS_MAX]; /* that arrived and were not taken yet, in order */
+	int fds[FDS_MAX]; /* that arrived and were not taken yet, in order; -1: that got lost */
 	size_t n_fds;
 	bool closed;
 	bool *freed; /* set when a callback frees the channel */
@@ -210,10 +210,16 @@ int channel_take_fd(struct channel *c)
 	return fd;
 }
 
-/* Keeps the descriptors of a message. Returns false when there are more than anybody would send. */
+/*
+ * Keeps the descriptors of a message. Returns false when there are more than anybody would send.
+ *
+ * One that found no number free in this process is lost. Its place is kept: without it the next one
+ * would be taken for it, and a body would go to another body's receiver.
+ */
 static bool keep_fds(struct channel *c, struct msghdr *message)
 {
-	bool ok = true;
+	bool lost = message->msg_flags & MSG_CTRUNC, ok = true;
+	size_t before = c->n_fds;
 
 	for (struct cmsghdr *h = CMSG_FIRSTHDR(message); h; h = CMSG_NXTHDR(message, h)) {
 		size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -232,7 +238,11 @@ static bool keep_fds(struct channel *c, struct msghdr *message)
 			}
 		}
 	}
-	return ok && !(message->msg_flags & MSG_CTRUNC);
+	if (lost && (c->n_fds > before || c->n_fds == FDS_MAX))
+		return false;
+	if (lost)
+		c->fds[c->n_fds++] = -1;
+	return ok;
 }
 
 static bool make_room(struct channel *c)
@@ -308,6 +318,10 @@ static void on_readable(evutil_socket_t fd, short what, void *user)
 	ssize_t n;
 
 	(void)what;
+	if (!c->callbacks->takes_files) { /* the kernel closes them */
+		message.msg_control = NULL;
+		message.msg_controllen = 0;
+	}
 	if (!make_room(c)) {
 		close_with(c, "out of memory");
 		return;
@@ -318,6 +332,10 @@ static void on_readable(evutil_socket_t fd, short what, void *user)
 		return;
 	if (n <= 0) {
 		close_with(c, n == 0 ? "it is gone" : strerror(errno));
+		return;
+	}
+	if (!c->callbacks->takes_files && message.msg_flags & MSG_CTRUNC) {
+		close_with(c, "a descriptor came along");
 		return;
 	}
 	if (!keep_fds(c, &message)) {
@@ -372,8 +390,10 @@ void channel_free(struct channel *c)
 		frame_free(c->first);
 		c->first = next;
 	}
-	for (size_t i = 0; i < c->n_fds; i++)
-		close(c->fds[i]);
+	for (size_t i = 0; i < c->n_fds; i++) {
+		if (c->fds[i] >= 0)
+			close(c->fds[i]);
+	}
 	close(c->fd);
 	free(c->input);
 	free(c);

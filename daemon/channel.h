@@ -38,6 +38,8 @@ struct channel_callbacks {
 	bool (*frame)(void *user, enum frame_type type, struct byte_reader *body);
 	/* The other side is gone, or sent nonsense; called once, the channel may be freed in it. */
 	void (*closed)(void *user, const char *why);
+	/* May files come along with frames? Those that come nevertheless end the channel. */
+	bool takes_files;
 };
 
 /* Takes the descriptor over. Returns 0 or -ENOMEM (the descriptor is closed). */
@@ -55,7 +57,8 @@ void frame_free(struct frame *frame);
 void channel_send(
 	struct channel *channel, struct frame *frame, const struct byte_writer *body, int fd);
 
-/* The descriptor that came with the frame being read; the caller's to close. -1: there is none. */
+/* The descriptor that came with the frame being read; the caller's to close. -1: there is none, or
+ * there was no room for it among this process's descriptors. */
 int channel_take_fd(struct channel *channel);
 
 /* Is everything sent? */

@@ -336,7 +336,7 @@ void attempts_begin(struct attempts *a, const struct sender_request *q, int body
 	struct attempt_job *job = calloc(1, sizeof(*job));
 	/* curl's own limit comes first, so that it can say what was reached. */
 	struct timeval limit = {(q->timeout_ms + 500) / 1000, (q->timeout_ms + 500) % 1000 * 1000};
-	bool ok;
+	enum local_fault fault = NO_LOCAL_FAULT;
 
 	if (!job)
 		out_of_memory("an attempt"); /* hookd makes it again, with another sender */
@@ -359,12 +359,17 @@ void attempts_begin(struct attempts *a, const struct sender_request *q, int body
 	a->jobs = job;
 	a->n_jobs++;
 
-	ok = copy_request(job, q) && (!q->body_in_file || map_body(job, q->body.len, body_fd));
+	job->deadline = evtimer_new(a->options.base, on_deadline, job);
+	if (q->body_in_file && body_fd < 0)
+		fault = FAULT_DESCRIPTORS;
+	else if (!copy_request(job, q) ||
+		(q->body_in_file && !map_body(job, q->body.len, body_fd)) || !job->deadline ||
+		event_add(job->deadline, &limit) < 0)
+		fault = FAULT_MEMORY;
 	if (body_fd >= 0)
 		close(body_fd);
-	job->deadline = evtimer_new(a->options.base, on_deadline, job);
-	if (!ok || !job->deadline || event_add(job->deadline, &limit) < 0)
-		finish_with_fault(job, FAULT_MEMORY);
+	if (fault)
+		finish_with_fault(job, fault);
 	else
 		start(job);
 }

@@ -118,7 +118,8 @@ static void volunteer_for_oom(void)
 
 int main(int argc, char **argv)
 {
-	static const struct channel_callbacks callbacks = {on_frame, on_closed};
+	static const struct channel_callbacks callbacks = {
+		.frame = on_frame, .closed = on_closed, .takes_files = true};
 	struct sender s = {0};
 
 	(void)argv;

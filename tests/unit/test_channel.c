@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -116,11 +117,13 @@ static void on_closed(void *user, const char *why)
 		free_end(end);
 }
 
-static const struct channel_callbacks callbacks = {on_frame, on_closed};
+/* hookd's and a sender's */
+static const struct channel_callbacks callbacks = {on_frame, on_closed, false},
+				      callbacks_with_files = {on_frame, on_closed, true};
 
-static void open_end(struct end *end, int fd)
+static void open_end(struct end *end, int fd, const struct channel_callbacks *of)
 {
-	assert_int_equal(channel_new(&end->channel, base, fd, &callbacks, end), 0);
+	assert_int_equal(channel_new(&end->channel, base, fd, of, end), 0);
 }
 
 static void make_pair(int fds[2])
@@ -144,8 +147,8 @@ static int setup_two(void **state)
 	if (setup(state) < 0)
 		return -1;
 	make_pair(fds);
-	open_end(&left, fds[0]);
-	open_end(&right, fds[1]);
+	open_end(&left, fds[0], &callbacks);
+	open_end(&right, fds[1], &callbacks_with_files);
 	return 0;
 }
 
@@ -157,7 +160,19 @@ static int setup_raw(void **state)
 	if (setup(state) < 0)
 		return -1;
 	make_pair(fds);
-	open_end(&left, fds[0]);
+	open_end(&left, fds[0], &callbacks);
+	raw_fd = fds[1];
+	return 0;
+}
+
+static int setup_raw_with_files(void **state)
+{
+	int fds[2];
+
+	if (setup(state) < 0)
+		return -1;
+	make_pair(fds);
+	open_end(&left, fds[0], &callbacks_with_files);
 	raw_fd = fds[1];
 	return 0;
 }
@@ -609,6 +624,50 @@ static void test_more_descriptors_than_are_taken_end_the_channel(void **state)
 	assert_int_equal(left.n_closed, 1);
 }
 
+static void test_descriptor_that_nobody_asked_for_ends_the_channel_and_is_closed(void **state)
+{
+	unsigned before = count_descriptors();
+
+	(void)state;
+	send_descriptors(1);
+	run_until_closed(&left);
+	assert_string_equal(left.why, "a descriptor came along");
+	assert_int_equal(count_descriptors(), before);
+}
+
+/* Takes every number that is free. */
+static void fill_descriptors(struct rlimit *before)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, before), 0);
+	limit = *before;
+	limit.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* The second file arrives together with the end of the first frame. */
+static void test_file_that_finds_no_free_number_is_missing_and_the_next_is_not_taken_for_it(
+	void **state)
+{
+	uint8_t *bytes = calloc(1, BIG);
+	struct rlimit before;
+
+	(void)state;
+	right.takes_fd = true;
+	send_bytes(&left, FRAME_REQUEST, bytes, BIG, channel_seal("first file", 10));
+	send_bytes(&left, FRAME_REQUEST, "second", 6, channel_seal("second file", 11));
+	fill_descriptors(&before);
+	event_base_loop(base, EVLOOP_ONCE);
+	event_base_loop(base, EVLOOP_ONCE);
+	assert_int_equal(right.n_frames, 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	run_until_frames(&right, 2);
+	assert_int_equal(right.fds[0], -1);
+	assert_file_holds(right.fds[1], "second file");
+	free(bytes);
+}
+
 static void test_sealed_file_cannot_be_changed(void **state)
 {
 	int fd = channel_seal("payload", 7);
@@ -653,6 +712,8 @@ static void test_empty_file_is_sealed(void **state)
 
 #define TWO_ENDS(test) cmocka_unit_test_setup_teardown(test, setup_two, teardown)
 #define ONE_END(test) cmocka_unit_test_setup_teardown(test, setup_raw, teardown)
+#define ONE_END_WITH_FILES(test) \
+	cmocka_unit_test_setup_teardown(test, setup_raw_with_files, teardown)
 
 int main(void)
 {
@@ -686,8 +747,12 @@ int main(void)
 		TWO_ENDS(test_files_arrive_in_their_order_among_big_frames),
 		TWO_ENDS(test_frame_without_a_file_has_none),
 		TWO_ENDS(test_file_that_nobody_takes_goes_with_the_channel),
-		ONE_END(test_more_descriptors_at_once_than_anybody_sends_end_the_channel),
-		ONE_END(test_more_descriptors_than_are_taken_end_the_channel),
+		ONE_END_WITH_FILES(
+			test_more_descriptors_at_once_than_anybody_sends_end_the_channel),
+		ONE_END_WITH_FILES(test_more_descriptors_than_are_taken_end_the_channel),
+		ONE_END(test_descriptor_that_nobody_asked_for_ends_the_channel_and_is_closed),
+		TWO_ENDS(
+			test_file_that_finds_no_free_number_is_missing_and_the_next_is_not_taken_for_it),
 		cmocka_unit_test(test_sealed_file_cannot_be_changed),
 		cmocka_unit_test(test_big_file_is_sealed_whole),
 		cmocka_unit_test(test_empty_file_is_sealed),
