@@ -62,6 +62,7 @@ void frame_put_config(struct byte_writer *w, const struct sender_config *c)
 	put_text(w, c->dns_servers);
 	put_u32(w, c->connect_timeout_ms);
 	put_u32(w, c->max_in_flight);
+	put_u8(w, c->landlock_optional);
 	put_networks(w, c->allowed.list, c->allowed.n);
 	put_networks(w, c->denied.list, c->denied.n);
 	put_u8(w, (uint8_t)c->ports.n);
@@ -80,6 +81,7 @@ bool frame_get_config(struct byte_reader *r, struct sender_config *c)
 	get_text(r, c->dns_servers, sizeof(c->dns_servers));
 	c->connect_timeout_ms = get_u32(r);
 	c->max_in_flight = get_u32(r);
+	c->landlock_optional = get_u8(r) & 1;
 	c->allowed.n = get_networks(r, c->allowed.list);
 	c->denied.n = get_networks(r, c->denied.list);
 	c->ports.n = get_u8(r);
@@ -171,6 +173,22 @@ static const char *const fault_texts[N_LOCAL_FAULTS] = {
 const char *local_fault_text(enum local_fault fault)
 {
 	return fault_texts[fault];
+}
+
+void frame_put_unfit(struct byte_writer *w, const char *reason)
+{
+	put_text(w, reason);
+}
+
+bool frame_get_unfit(struct byte_reader *r, char reason[static UNFIT_SIZE])
+{
+	size_t len;
+	const char *text = get_string(r, &len);
+
+	if (len >= UNFIT_SIZE)
+		return false;
+	text_clean_bytes(text, len, reason);
+	return reader_is_done(r);
 }
 
 void frame_put_outcome(struct byte_writer *w, const struct sender_outcome *o)

@@ -19,6 +19,7 @@ struct sender_config {
 	char ca_file[256];
 	char dns_servers[256]; /* "": those of resolv.conf */
 	uint32_t connect_timeout_ms, max_in_flight;
+	bool landlock_optional;
 	struct config_networks allowed, denied;
 	struct config_ports ports;
 };
@@ -79,6 +80,13 @@ struct sender_outcome {
 	char message[ATTEMPT_MESSAGE_MAX]; /* printable UTF-8, cleaned by frame_get_outcome() */
 	char response[ATTEMPT_RESPONSE_MAX];
 };
+
+#define UNFIT_SIZE 256
+
+/* Why a sender cannot work, in words. */
+void frame_put_unfit(struct byte_writer *w, const char *reason);
+/* reason is printable then. */
+bool frame_get_unfit(struct byte_reader *r, char reason[static UNFIT_SIZE]);
 
 #define OUTCOME_FRAME_SIZE 1536
 void frame_put_outcome(struct byte_writer *w, const struct sender_outcome *outcome);

@@ -16,7 +16,7 @@
 
 #include "bytes.h"
 
-#define CHANNEL_VERSION 1
+#define CHANNEL_VERSION 2
 #define CHANNEL_FRAME_MAX (512 * 1024)
 #define CHANNEL_INLINE_MAX 65536
 
@@ -26,8 +26,9 @@ enum frame_type {
 	FRAME_REQUEST, /* make an attempt */
 	FRAME_STOP, /* finish what is under way, then exit */
 	/* To hookd */
-	FRAME_READY = 16, /* the configuration is in force */
-	FRAME_OUTCOME /* of an attempt */
+	FRAME_READY = 16, /* the configuration is in force, the sender confined */
+	FRAME_OUTCOME, /* of an attempt */
+	FRAME_UNFIT /* the sender cannot work, for this reason, and exits */
 };
 
 struct event_base;

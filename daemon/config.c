@@ -42,6 +42,7 @@ struct key {
 };
 
 static const char *const log_levels[] = {"error", "warning", "notice", "info", "debug", NULL};
+static const char *const landlock_choices[] = {"required", "optional", NULL};
 static const char *const attempt_choices[] = {"none", "failures", "all", NULL};
 
 #define AT(member) offsetof(struct config, member)
@@ -81,6 +82,8 @@ static const struct key keys[] = {
 	{"network", "dns_servers", "auto", K_SERVERS, AT(network.dns_servers), 0, 0, "auto"},
 	{"senders", "count", "auto", K_COUNT, AT(senders.count), 1, 64, "auto"},
 	{"senders", "max_in_flight", "512", K_COUNT, AT(senders.max_in_flight), 1, 16384},
+	{"senders", "landlock", "required", K_CHOICE, AT(senders.landlock), 0, 1, NULL,
+		landlock_choices},
 	{"log", "level", "info", K_CHOICE, AT(log.level), 3, 7, NULL, log_levels},
 	{"log", "attempts", "none", K_CHOICE, AT(log.attempts), 0, 2, NULL, attempt_choices},
 };

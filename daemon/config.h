@@ -16,6 +16,7 @@
 
 #define CONFIG_LIST_MAX 64
 
+enum senders_landlock { LANDLOCK_REQUIRED, LANDLOCK_OPTIONAL };
 enum log_attempts { LOG_ATTEMPTS_NONE, LOG_ATTEMPTS_FAILURES, LOG_ATTEMPTS_ALL };
 
 struct config_networks {
@@ -54,6 +55,7 @@ struct config {
 	} network;
 	struct {
 		int64_t count, max_in_flight; /* count 0: one a core */
+		enum senders_landlock landlock;
 	} senders;
 	struct {
 		int level; /* of syslog: 3 to 7 */

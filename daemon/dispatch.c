@@ -816,6 +816,7 @@ struct dispatch_numbers dispatch_numbers(struct dispatch *d)
 	return (struct dispatch_numbers){
 		.senders_wanted = (unsigned)d->options.config->senders.count,
 		.senders_running = senders_running(d->senders),
+		.senders_problem = senders_problem(d->senders),
 		.in_flight = senders_in_flight(d->senders),
 		.sender_restarts = senders_restarts(d->senders),
 		.late_ms = schedule_lateness_ms(d->schedule, now_ms(d)),
@@ -846,6 +847,7 @@ static void configure_senders(struct dispatch *d)
 	struct sender_config config = {
 		.connect_timeout_ms = (uint32_t)c->delivery.connect_timeout * 1000,
 		.max_in_flight = (uint32_t)c->senders.max_in_flight,
+		.landlock_optional = c->senders.landlock == LANDLOCK_OPTIONAL,
 		.allowed = c->network.allow_private,
 		.denied = c->network.deny,
 		.ports = c->network.ports};

@@ -74,6 +74,7 @@ enum waiting_for dispatch_explain(struct dispatch *dispatch, struct slot *slot,
 
 struct dispatch_numbers {
 	unsigned senders_wanted, senders_running, in_flight;
+	const char *senders_problem; /* why they cannot start; "" */
 	uint64_t sender_restarts;
 	int64_t late_ms;
 	enum local_fault fault; /* why attempts could not be made just now */

@@ -16,6 +16,7 @@
 
 #include "channel.h"
 #include "clock.h"
+#include "host_files.h"
 #include "log.h"
 #include "out_of_memory.h"
 
@@ -28,6 +29,8 @@
  */
 #define START_TICKS 60 /* to begin to work */
 #define GRACE_TICKS 10 /* beyond the time limit of an attempt, which the sender keeps itself */
+#define PROBLEM_SIZE 512
+#define LOOK_TICKS 3 /* between two looks at the files that senders read */
 
 struct sender {
 	struct sender *next;
@@ -35,7 +38,7 @@ struct sender {
 	struct channel *channel; /* NULL once it is closed */
 	pid_t pid;
 	unsigned place; /* 0 to count - 1, of the current generation */
-	bool ready, leaving, for_suspects, reaped;
+	bool ready, unfit, leaving, for_suspects, reaped;
 	uint64_t deadline; /* in ticks: to be ready */
 	int64_t started_us;
 	unsigned n_jobs;
@@ -53,6 +56,8 @@ struct senders {
 	struct event *child, *respawn, *tick;
 	uint64_t ticks;
 	int64_t delay_ms; /* before the next start, after one that did not begin to work */
+	char problem[PROBLEM_SIZE]; /* why the last one did not begin to work; "" */
+	struct host_files files, last_look; /* as the current generation read them; as last seen */
 	uint64_t restarts;
 	unsigned in_flight;
 
@@ -142,13 +147,6 @@ static void detach(struct sending_job *job)
 	give_slot(sender->senders, job->index);
 }
 
-void senders_abandon(struct senders *s, struct sending_job *job)
-{
-	(void)s;
-	if (job->at)
-		detach(job);
-}
-
 static void send_plain(struct sender *sender, enum frame_type type)
 {
 	struct byte_writer body;
@@ -159,6 +157,37 @@ static void send_plain(struct sender *sender, enum frame_type type)
 	if (type == FRAME_CONFIG)
 		frame_put_config(&body, &sender->senders->config);
 	channel_send(sender->channel, frame, &body, -1);
+}
+
+/* ---- When none can start ---- */
+
+/* Said once, until one begins to work again. */
+__attribute__((format(printf, 2, 3))) static void set_problem(
+	struct senders *s, const char *format, ...)
+{
+	char problem[PROBLEM_SIZE];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(problem, sizeof(problem), format, arguments);
+	va_end(arguments);
+	if (strcmp(problem, s->problem) == 0)
+		return;
+	memcpy(s->problem, problem, sizeof(problem));
+	log_line(LOG_LEVEL_ERROR, LOG_SENDER, NULL, "%s; trying again, deliveries wait at no cost",
+		problem);
+}
+
+static void clear_problem(struct senders *s)
+{
+	if (s->problem[0])
+		log_line(LOG_LEVEL_NOTICE, LOG_SENDER, NULL, "senders can start again");
+	s->problem[0] = '\0';
+}
+
+const char *senders_problem(const struct senders *s)
+{
+	return s->problem;
 }
 
 /* ---- The end of a sender ---- */
@@ -205,7 +234,9 @@ static void bury(struct sender *sender, const char *why)
 	if (!sender->channel)
 		return;
 	drop_channel(sender);
-	if (!sender->leaving || sender->n_jobs) {
+	if (sender->unfit) {
+		set_longer_delay(s);
+	} else if (!sender->leaving || sender->n_jobs) {
 		s->restarts++;
 		log_line(LOG_LEVEL_WARNING, LOG_SENDER, NULL,
 			"sender %d ended (%s); its %u attempts in flight are made again",
@@ -292,6 +323,24 @@ static bool hangs(const struct sender *sender)
 	return false;
 }
 
+static void start_generation(struct senders *s);
+
+/* One that is being written changes from look to look; senders shall read it when it is whole. */
+static void look_at_files(struct senders *s)
+{
+	const char *ca_file = s->config.ca_file, *changed;
+	struct host_files now;
+
+	host_files_look(&now, ca_file);
+	changed = host_files_changed(&s->files, &now, ca_file);
+	if (changed && !host_files_changed(&s->last_look, &now, ca_file)) {
+		log_line(LOG_LEVEL_NOTICE, LOG_SENDER, NULL,
+			"%s has changed; new senders take over", changed);
+		start_generation(s);
+	}
+	s->last_look = now;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *user)
 {
 	struct senders *s = user;
@@ -299,6 +348,8 @@ static void on_tick(evutil_socket_t fd, short what, void *user)
 	(void)fd;
 	(void)what;
 	s->ticks++;
+	if (s->configured && s->ticks % LOOK_TICKS == 0)
+		look_at_files(s);
 	for (struct sender *sender = s->all; sender; sender = sender->next) {
 		if (sender->channel && hangs(sender))
 			bury(sender, "it did not answer in time"); /* new ones come in front */
@@ -320,9 +371,7 @@ static bool take_outcome(struct sender *sender, struct byte_reader *body)
 	if (index >= s->n_slots || slot_name(s, index) != outcome.slot)
 		return false;
 	job = s->slots[index];
-	if (!job)
-		return true; /* abandoned */
-	if (job->sender != sender)
+	if (!job || job->sender != sender)
 		return false;
 	detach(job);
 	if (sender == s->suspects)
@@ -331,18 +380,41 @@ static bool take_outcome(struct sender *sender, struct byte_reader *body)
 	return true;
 }
 
+static bool take_ready(struct sender *sender, const struct byte_reader *body)
+{
+	struct senders *s = sender->senders;
+
+	if (!reader_is_done(body))
+		return false;
+	sender->ready = true;
+	clear_problem(s);
+	s->options.callbacks->room(s->options.user);
+	return true;
+}
+
+static bool take_unfit(struct sender *sender, struct byte_reader *body)
+{
+	char reason[UNFIT_SIZE];
+
+	if (!frame_get_unfit(body, reason))
+		return false;
+	sender->unfit = true;
+	set_problem(sender->senders, "a sender cannot work: %s", reason);
+	return true;
+}
+
 static bool on_frame(void *user, enum frame_type type, struct byte_reader *body)
 {
 	struct sender *sender = user;
-	struct senders *s = sender->senders;
 
+	/* It says once, and first, whether it can work; after a refusal it says nothing. */
 	switch (type) {
 	case FRAME_READY:
-		sender->ready = true;
-		s->options.callbacks->room(s->options.user);
-		return true;
+		return !sender->ready && !sender->unfit && take_ready(sender, body);
+	case FRAME_UNFIT:
+		return !sender->ready && !sender->unfit && take_unfit(sender, body);
 	case FRAME_OUTCOME:
-		return take_outcome(sender, body);
+		return sender->ready && take_outcome(sender, body);
 	case FRAME_CONFIG:
 	case FRAME_REQUEST:
 	case FRAME_STOP:
@@ -351,7 +423,7 @@ static bool on_frame(void *user, enum frame_type type, struct byte_reader *body)
 	return false;
 }
 
-static const struct channel_callbacks callbacks = {on_frame, on_closed};
+static const struct channel_callbacks callbacks = {.frame = on_frame, .closed = on_closed};
 
 /* ---- The start of a sender ---- */
 
@@ -414,8 +486,7 @@ static struct sender *start_sender(struct senders *s, bool for_suspects)
 			channel_free(sender->channel);
 	}
 	if (r < 0) {
-		log_line(LOG_LEVEL_ERROR, LOG_SENDER, NULL, "cannot start %s: %s; trying again",
-			s->options.path, strerror(-r));
+		set_problem(s, "cannot start %s: %s", s->options.path, strerror(-r));
 		free(sender);
 		set_longer_delay(s);
 		return NULL;
@@ -451,9 +522,10 @@ static void on_respawn(evutil_socket_t fd, short what, void *user)
 	fill_places(user);
 }
 
-void senders_configure(struct senders *s, const struct sender_config *config)
+static void start_generation(struct senders *s)
 {
-	s->config = *config;
+	host_files_look(&s->files, s->config.ca_file);
+	s->last_look = s->files;
 	for (unsigned i = 0; i < s->options.count; i++) {
 		if (s->places[i])
 			leave(s->places[i]);
@@ -462,9 +534,15 @@ void senders_configure(struct senders *s, const struct sender_config *config)
 	if (s->suspects)
 		leave(s->suspects);
 	s->suspects = NULL;
-	s->configured = true;
 	s->delay_ms = 0;
 	fill_places(s);
+}
+
+void senders_configure(struct senders *s, const struct sender_config *config)
+{
+	s->config = *config;
+	s->configured = true;
+	start_generation(s);
 }
 
 /* ---- Handing over ---- */

@@ -10,6 +10,9 @@
  * whenever one has ended well, and one after it died. Who was alone in it when it died has killed
  * it.
  *
+ * Senders confine themselves (sender/confine.h), and so read files of the machine only at their
+ * start: when one of those changes, a new generation takes over.
+ *
  * Main thread. What a sender says is taken for an enemy's word: one that names an attempt it does
  * not have is ended.
  */
@@ -60,6 +63,7 @@ unsigned senders_free_slots(const struct senders *senders);
 unsigned senders_in_flight(const struct senders *senders);
 unsigned senders_running(const struct senders *senders); /* of the current generation */
 uint64_t senders_restarts(const struct senders *senders);
+const char *senders_problem(const struct senders *senders); /* why they cannot start; "" */
 
 /* May another suspect be sent? */
 bool senders_take_suspect(const struct senders *senders);
@@ -70,6 +74,3 @@ bool senders_take_suspect(const struct senders *senders);
  */
 int senders_send(struct senders *senders, struct sending_job *job, uint32_t endpoint,
 	struct sender_request *request, bool suspect);
-
-/* Forgets a job: its outcome will be dropped. */
-void senders_abandon(struct senders *senders, struct sending_job *job);

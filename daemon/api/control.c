@@ -107,8 +107,9 @@ static json_t *render_problems(struct request *rq, const struct engine_stats *st
 		"the disk has %lld MiB free; below %lld MiB new events are refused",
 		(long long)(stats->disk_free_bytes >> 20), (long long)(floor >> 20));
 	look_at(rq, list, TROUBLE_SENDERS, numbers->senders_running < numbers->senders_wanted,
-		"%u of %u senders run; they are started again", numbers->senders_running,
-		numbers->senders_wanted);
+		"%u of %u senders run%s%s; they are started again", numbers->senders_running,
+		numbers->senders_wanted, numbers->senders_problem[0] ? ": " : "",
+		numbers->senders_problem);
 	look_at(rq, list, TROUBLE_DNS, numbers->fault == FAULT_RESOLVER,
 		"no DNS server answers; attempts wait, at no cost");
 	look_at(rq, list, TROUBLE_LOCAL, numbers->fault && numbers->fault != FAULT_RESOLVER,

@@ -1,6 +1,9 @@
 /*
  * hookd-sender: makes the attempts. Started by hookd with one descriptor, number 3, the channel;
  * has the network, and neither the queue nor a secret that signs. When hookd goes, it goes.
+ *
+ * With its configuration it reads what it needs of the machine, then it confines itself, and only
+ * then is it ready for requests.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -17,6 +20,7 @@
 #include "../channel.h"
 #include "../out_of_memory.h"
 #include "attempt.h"
+#include "confine.h"
 
 #define CHANNEL_FD 3
 
@@ -48,21 +52,39 @@ static void on_outcome(void *user, const struct sender_outcome *outcome)
 	channel_send(s->channel, frame, &body, -1);
 }
 
+/* Says how it went, in one frame. */
+static bool tell(struct sender *s, const char *problem)
+{
+	struct byte_writer body;
+	struct frame *frame = frame_new(problem ? FRAME_UNFIT : FRAME_READY, UNFIT_SIZE, &body);
+
+	if (!frame)
+		return false;
+	if (problem)
+		frame_put_unfit(&body, problem);
+	channel_send(s->channel, frame, &body, -1);
+	return true;
+}
+
 static bool configure(struct sender *s, struct byte_reader *body)
 {
 	struct attempts_options options = {
 		.base = s->base, .config = &s->config, .done = on_outcome, .user = s};
-	struct byte_writer ready;
-	struct frame *frame;
+	struct confine_options walls;
+	char problem[CONFINE_PROBLEM_SIZE];
 
-	if (s->attempts || !frame_get_config(body, &s->config) ||
-		attempts_new(&s->attempts, &options) < 0)
+	int r;
+
+	if (s->attempts || !frame_get_config(body, &s->config))
 		return false;
-	frame = frame_new(FRAME_READY, 0, &ready);
-	if (!frame)
-		return false;
-	channel_send(s->channel, frame, &ready, -1);
-	return true;
+	r = attempts_new(&s->attempts, &options);
+	walls = (struct confine_options){s->config.landlock_optional, s->config.max_in_flight};
+	if (r < 0)
+		snprintf(problem, sizeof(problem), "starting: %s", strerror(-r));
+	else if (confine(&walls, problem) == 0)
+		return tell(s, NULL);
+	s->stopping = true;
+	return tell(s, problem);
 }
 
 static bool take_request(struct sender *s, struct byte_reader *body)
@@ -70,7 +92,7 @@ static bool take_request(struct sender *s, struct byte_reader *body)
 	struct network networks[CONFIG_LIST_MAX];
 	struct sender_request request;
 
-	if (!s->attempts || !frame_get_request(body, &request, networks))
+	if (!s->attempts || s->stopping || !frame_get_request(body, &request, networks))
 		return false;
 	attempts_begin(
 		s->attempts, &request, request.body_in_file ? channel_take_fd(s->channel) : -1);
@@ -91,6 +113,7 @@ static bool on_frame(void *user, enum frame_type type, struct byte_reader *body)
 		return true;
 	case FRAME_READY:
 	case FRAME_OUTCOME:
+	case FRAME_UNFIT:
 		break;
 	}
 	return false;

@@ -30,6 +30,7 @@
 #include <event2/event.h>
 
 #include "../clock.h"
+#include "hosts.h"
 
 /* Each try waits twice as long as the last, for each server: 4.9 s with one server, 14.7 s with the
  * three that resolv.conf may have, which is within an attempt's usual 15 s. Nothing depends on it:
@@ -45,6 +46,7 @@
  * again. */
 #define ALIVE_US (3 * (int64_t)1000000)
 #define PROBE_MS 500
+#define HOSTS_FILE "/etc/hosts"
 
 /* A name that is known, or being asked for. */
 struct name {
@@ -71,6 +73,7 @@ struct probe {
 
 struct resolver {
 	struct event_base *base;
+	struct hosts *hosts;
 	ares_channel channel;
 	struct event *timer, *probe_timer;
 	struct watch watches[SOCKETS_MAX];
@@ -396,7 +399,7 @@ static void on_addresses(void *user, int status, int timeouts, struct ares_addri
 	(void)timeouts;
 	name->answer.text = ares_strerror(status);
 	name->answer.n = 0;
-	/* What is known at once came from /etc/hosts, and says nothing about servers. */
+	/* What is known at once is a word of c-ares' own, and says nothing about servers. */
 	if (is_answer(status) && r->putting != name) {
 		on_answered(r);
 		if (status == ARES_SUCCESS)
@@ -514,9 +517,16 @@ static void ask_servers(struct name *name)
 
 void resolver_ask(struct resolver *r, const char *host, struct resolver_query *query)
 {
-	struct name *name = find_name(r, host);
+	struct resolver_answer known = {.result = RESOLVED};
+	struct name *name;
 
 	query->at = NULL;
+	known.n = hosts_find(r->hosts, host, known.addresses, RESOLVER_ADDRESSES_MAX);
+	if (known.n) {
+		query->done(query, &known);
+		return;
+	}
+	name = find_name(r, host);
 	if (!name) {
 		struct resolver_answer none = {.result = RESOLVER_DOWN, .text = "out of memory"};
 
@@ -552,7 +562,7 @@ int resolver_new(struct resolver **resolver, struct event_base *base, const char
 	struct ares_options options = {.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOCHECKRESP,
 		.timeout = TRY_MS,
 		.tries = TRIES,
-		.lookups = (char *)"fb",
+		.lookups = (char *)"b",
 		.sock_state_cb = on_socket_state,
 		.sock_state_cb_data = r};
 	int given = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS |
@@ -564,13 +574,14 @@ int resolver_new(struct resolver **resolver, struct event_base *base, const char
 	}
 	r->base = base;
 	r->root_probe.resolver = r->known_probe.resolver = r;
+	r->hosts = hosts_read(HOSTS_FILE);
 	r->timer = evtimer_new(base, on_timer, r);
 	r->probe_timer = evtimer_new(base, on_probe_time, r);
 #ifdef ARES_OPT_QUERY_CACHE /* what c-ares itself remembers says nothing about servers */
 	options.qcache_max_ttl = 0;
 	given |= ARES_OPT_QUERY_CACHE;
 #endif
-	if (!r->timer || !r->probe_timer ||
+	if (!r->hosts || !r->timer || !r->probe_timer ||
 		ares_init_options(&r->channel, &options, given) != ARES_SUCCESS) {
 		resolver_free(r);
 		return -ENOMEM;
@@ -592,6 +603,7 @@ void resolver_free(struct resolver *r)
 	if (r->probe_timer)
 		event_free(r->probe_timer);
 	tdestroy(r->names, free);
+	hosts_free(r->hosts);
 	ares_library_cleanup();
 	free(r);
 }

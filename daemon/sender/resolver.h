@@ -1,6 +1,8 @@
 /*
  * Names to addresses, on the sender's loop: c-ares with a bounded cache, and one question at a time
- * per name however many ask.
+ * per name however many ask. What /etc/hosts knows is not asked for.
+ *
+ * Everything that is read from files is read at the start.
  *
  * Whether the addresses may be used is not judged here.
  */

@@ -11,6 +11,8 @@
 
 #include <curl/curl.h>
 #include <event2/event.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 
 #include "../../lib/http_status.h"
 #include "../../lib/text.h"
@@ -28,7 +30,8 @@ struct transfers {
 	struct event_base *base;
 	CURLM *multi;
 	struct event *timer;
-	char user_agent[64], ca_file[256];
+	char user_agent[64];
+	X509_STORE *authorities; /* NULL: they could not be read */
 	CURL *pool[POOL_MAX]; /* handles without a transfer */
 	size_t n_pool;
 };
@@ -478,6 +481,15 @@ static bool make_lists(struct transfer_state *s, const struct transfer *transfer
 	return ok;
 }
 
+static CURLcode on_tls_context(CURL *curl, void *context, void *user)
+{
+	const struct transfers *t = user;
+
+	(void)curl;
+	SSL_CTX_set1_cert_store(context, t->authorities);
+	return CURLE_OK;
+}
+
 static bool set_options(struct transfer_state *s, struct transfer *transfer)
 {
 	struct curl_blob ca = {(void *)transfer->ca.at, transfer->ca.len, CURL_BLOB_COPY};
@@ -529,7 +541,9 @@ static bool set_options(struct transfer_state *s, struct transfer *transfer)
 		SET(CURLOPT_CAINFO, NULL);
 		SET(CURLOPT_CAINFO_BLOB, &ca);
 	} else {
-		SET(CURLOPT_CAINFO, s->transfers->ca_file);
+		SET(CURLOPT_CAINFO, NULL);
+		SET(CURLOPT_SSL_CTX_FUNCTION, on_tls_context);
+		SET(CURLOPT_SSL_CTX_DATA, s->transfers);
 	}
 #undef SET
 	return failed == CURLE_OK;
@@ -571,6 +585,28 @@ void transfer_cancel(struct transfer *transfer)
 
 /* ---- All of them ---- */
 
+/* Read once: a confined process opens no file, and libcurl would read all of them anew for each
+ * handshake. The flags are those that libcurl sets. NULL: they cannot be read. */
+static X509_STORE *read_authorities(const char *path)
+{
+	X509_STORE *store = X509_STORE_new();
+
+	if (store &&
+		(!X509_STORE_set_flags(
+			 store, X509_V_FLAG_TRUSTED_FIRST | X509_V_FLAG_PARTIAL_CHAIN) ||
+			!X509_STORE_load_file(store, path))) {
+		X509_STORE_free(store);
+		store = NULL;
+	}
+	ERR_clear_error();
+	return store;
+}
+
+bool transfers_have_authorities(const struct transfers *t)
+{
+	return t->authorities != NULL;
+}
+
 int transfers_new(struct transfers **transfers, struct event_base *base,
 	const struct transfer_options *options)
 {
@@ -581,7 +617,7 @@ int transfers_new(struct transfers **transfers, struct event_base *base,
 		return -ENOMEM;
 	t->base = base;
 	snprintf(t->user_agent, sizeof(t->user_agent), "%s", options->user_agent);
-	snprintf(t->ca_file, sizeof(t->ca_file), "%s", options->ca_file);
+	t->authorities = read_authorities(options->ca_file);
 	t->timer = evtimer_new(base, on_timer, t);
 	t->multi = curl_multi_init();
 	if (!t->timer || !t->multi) {
@@ -608,5 +644,6 @@ void transfers_free(struct transfers *t)
 		curl_multi_cleanup(t->multi);
 	if (t->timer)
 		event_free(t->timer);
+	X509_STORE_free(t->authorities);
 	free(t);
 }

@@ -56,6 +56,10 @@ int transfers_new(struct transfers **transfers, struct event_base *base,
 	const struct transfer_options *options);
 void transfers_free(struct transfers *transfers); /* every transfer has ended before */
 
+/* Could the file of authorities be read? Without them only transfers that have their own can be
+ * made, or such as need none. */
+bool transfers_have_authorities(const struct transfers *transfers);
+
 /* done is never called from within. Returns 0 or -ENOMEM. */
 int transfer_start(struct transfers *transfers, struct transfer *transfer);
 void transfer_cancel(struct transfer *transfer); /* fine for one that is not under way */

@@ -229,6 +229,17 @@ class Hookd:
         with open(path) as file:
             return [int(pid) for pid in file.read().split()]
 
+    def confined_senders(self):
+        """The process ids of the senders, when all have their configuration and have confined themselves."""
+        def confined():
+            pids = self.senders()
+            try:
+                states = [open(f"/proc/{pid}/status").read() for pid in pids]
+            except FileNotFoundError:
+                return None
+            return pids if pids and all("Seccomp:\t2" in state for state in states) else None
+        return wait_until(confined, 20, "the senders are confined")
+
     def socket_path(self, role):
         return os.path.join(self.sockets, role + ".sock")
 

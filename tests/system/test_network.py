@@ -102,21 +102,36 @@ def test_a_failing_server_is_a_dns_failure(resolving, names):
 
 
 def test_authorities_that_cannot_be_read_cost_no_attempt_and_are_a_problem_of_hookd(make_hookd, authority, receive):
-    hookd = make_hookd(trust(authority), local=False)
     receiver = receive(tls=authority.issue(["IP:127.0.0.1"]))
     with open(authority.certificate) as file:
         certificate = file.read()
     with open(authority.certificate, "w") as file:
         file.write("no certificate")
+    hookd = make_hookd(trust(authority), local=False)
     hookd.admin.add_endpoint("e", receiver.url, retry_schedule_s=[])
     event = hookd.submit.submit("t", 1)["id"]
     status = wait_until(lambda: (lambda s: s if s["problems"] else None)(hookd.manage.get("/v1/status").json), 30)
     assert [p["code"] for p in status["problems"]] == ["cannot_send"] and "ca_file" in status["problems"][0]["message"]
     assert hookd.manage.delivery(event, "e")["attempts"] == 0
     with open(authority.certificate, "w") as file:
-        file.write(certificate)
-    hookd.reload()
-    assert hookd.manage.wait_for(event, "e", "delivered", 30)["attempts"] == 1
+        file.write(certificate)  # senders that know it take over without being asked to
+    assert hookd.manage.wait_for(event, "e", "delivered", 60)["attempts"] == 1
+
+
+def test_an_authority_that_is_added_is_trusted_without_a_reload(make_hookd, authority, receive, directory):
+    path = os.path.join(directory, "other")
+    os.mkdir(path)
+    other = Authority(path)
+    hookd = make_hookd(trust(authority), local=False)
+    receiver = receive(tls=other.issue(["IP:127.0.0.1"]))
+    assert last_attempt(hookd, "before", receiver.url)["result"] == "tls"
+    with open(authority.certificate + ".new", "w") as bundle:
+        for part in (authority.certificate, other.certificate):
+            with open(part) as file:
+                bundle.write(file.read())
+    os.rename(bundle.name, authority.certificate)  # as update-ca-certificates(8) does
+    wait_until(lambda: f"{authority.certificate} has changed; new senders take over" in hookd.log(), 20)
+    assert last_attempt(hookd, "after", receiver.url)["result"] == "ok"
 
 
 def test_the_search_list_is_not_used(resolving, names):

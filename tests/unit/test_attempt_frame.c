@@ -64,6 +64,7 @@ static struct sender_config a_config(void)
 		.dns_servers = "127.0.0.1:5353",
 		.connect_timeout_ms = 5000,
 		.max_in_flight = 512,
+		.landlock_optional = true,
 		.allowed = {.n = 1},
 		.denied = {.n = 2},
 		.ports = {.list = {{80, 80}, {1024, 65535}}, .n = 2}};
@@ -115,6 +116,7 @@ static void assert_config_comes_through(const struct sender_config *config)
 	assert_string_equal(read.dns_servers, config->dns_servers);
 	assert_int_equal(read.connect_timeout_ms, config->connect_timeout_ms);
 	assert_int_equal(read.max_in_flight, config->max_in_flight);
+	assert_int_equal(read.landlock_optional, config->landlock_optional);
 	assert_networks(&read.allowed, &config->allowed);
 	assert_networks(&read.denied, &config->denied);
 	assert_int_equal(read.ports.n, config->ports.n);
@@ -225,7 +227,7 @@ static void test_config_with_too_many_networks_is_refused(void **state)
 {
 	struct sender_config config = {.max_in_flight = 1};
 	struct frame_bytes frame = put_config(&config);
-	size_t at = 2 + 3 * 2 + 2 * 4; /* behind version, three empty texts, two numbers */
+	size_t at = 2 + 3 * 2 + 2 * 4 + 1; /* behind version, empty texts, numbers, flags */
 	static const uint8_t network[18] = {4, 32};
 
 	(void)state;
@@ -640,6 +642,52 @@ static void test_every_local_fault_has_its_words(void **state)
 		assert_non_null(local_fault_text((enum local_fault)fault));
 }
 
+/* ---- A sender that cannot work ---- */
+
+static bool get_unfit(const char *reason, size_t len, char read[UNFIT_SIZE])
+{
+	uint8_t bytes[1024];
+	struct byte_writer w = {.at = bytes, .size = sizeof(bytes)};
+	struct byte_reader r;
+
+	put_string(&w, reason, len);
+	r = reader_of(bytes, w.used);
+	return frame_get_unfit(&r, read);
+}
+
+static void test_reason_why_a_sender_cannot_work_comes_through(void **state)
+{
+	uint8_t bytes[UNFIT_SIZE];
+	struct byte_writer w = {.at = bytes, .size = sizeof(bytes)};
+	struct byte_reader r;
+	char read[UNFIT_SIZE];
+
+	(void)state;
+	frame_put_unfit(&w, "Landlock: Function not implemented");
+	r = reader_of(bytes, w.used);
+	assert_true(frame_get_unfit(&r, read));
+	assert_string_equal(read, "Landlock: Function not implemented");
+}
+
+static void test_reason_is_cleaned(void **state)
+{
+	char read[UNFIT_SIZE];
+
+	(void)state;
+	assert_true(get_unfit("a\0\x1b[2J\nb", 8, read));
+	assert_string_equal(read, "a??[2J b");
+}
+
+static void test_reason_that_is_too_long_is_refused(void **state)
+{
+	char reason[UNFIT_SIZE], read[UNFIT_SIZE];
+
+	(void)state;
+	memset(reason, 'r', sizeof(reason));
+	assert_true(get_unfit(reason, UNFIT_SIZE - 1, read));
+	assert_false(get_unfit(reason, UNFIT_SIZE, read));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -675,6 +723,9 @@ int main(void)
 		cmocka_unit_test(test_peer_of_an_unknown_family_is_refused),
 		cmocka_unit_test(test_retry_after_with_a_nul_is_refused),
 		cmocka_unit_test(test_every_local_fault_has_its_words),
+		cmocka_unit_test(test_reason_why_a_sender_cannot_work_comes_through),
+		cmocka_unit_test(test_reason_is_cleaned),
+		cmocka_unit_test(test_reason_that_is_too_long_is_refused),
 	};
 
 	return cmocka_run_group_tests_name("attempt_frame", tests, NULL, NULL);

@@ -110,6 +110,7 @@ static void test_defaults_are_those_of_the_manual(void **state)
 				       "\n[senders]\n"
 				       "count = auto\n"
 				       "max_in_flight = 512\n"
+				       "landlock = required\n"
 				       "\n[log]\n"
 				       "level = info\n"
 				       "attempts = none\n";
@@ -277,6 +278,9 @@ static const struct value_case value_cases[] = {
 	{"senders", "count", "65", NULL},
 	{"senders", "max_in_flight", "16384", "16384"},
 	{"senders", "max_in_flight", "16385", NULL},
+	{"senders", "landlock", "required", "required"},
+	{"senders", "landlock", "optional", "optional"},
+	{"senders", "landlock", "no", NULL},
 	{"log", "level", "error", "error"},
 	{"log", "level", "debug", "debug"},
 	{"log", "level", "7", NULL},
