@@ -174,10 +174,9 @@ static bool execute_memory(const char *at)
 	char bytes[65536];
 	ssize_t n;
 
-	while (from >= 0 && (n = read(from, bytes, sizeof(bytes))) > 0) {
-		if (write(fd, bytes, (size_t)n) != n)
-			return false;
-	}
+	while (from >= 0 && (n = read(from, bytes, sizeof(bytes))) > 0 &&
+		write(fd, bytes, (size_t)n) == n)
+		;
 	fcntl(CHANNEL_FD, F_SETFD, 0);
 	syscall(SYS_execveat, fd, "", ((const char *[]){PROGRAM, at, NULL}), NULL, AT_EMPTY_PATH);
 	return false;

@@ -1,0 +1,114 @@
+"""What a sender says is taken for an enemy's word: hookd ends the sender, makes its attempts again, loses nothing, and
+neither descriptors nor memory go with it. hostile_sender.c has the manners.
+"""
+
+import concurrent.futures
+import os
+import re
+
+import pytest
+
+from harness import TROUBLE, temporary_directory, wait_until
+from ledger import Footprint, grown, wait_for_footprint
+from taken_over import HookdWithSender
+
+ENDPOINTS, EVENTS = 8, 6
+
+NONSENSE = "a frame was not understood"
+TOO_LONG = "a frame is too long"
+GONE = "it is gone|it exited|Connection reset by peer|Broken pipe"
+FILES = "a descriptor came along"
+SILENT = "it did not answer in time"
+
+MANNERS = {
+    "say_garbage": TOO_LONG,
+    "announce_too_much": TOO_LONG,
+    "announce_4_gib": TOO_LONG,
+    "use_an_unknown_type": NONSENSE,
+    "speak_like_hookd": NONSENSE,
+    "be_ready_twice": NONSENSE,
+    "be_ready_with_words": NONSENSE,
+    "be_unfit_after_all": NONSENSE,
+    "answer_nothing_asked": NONSENSE,
+    "answer_an_impossible_slot": NONSENSE,
+    "answer_an_older_slot": NONSENSE,
+    "answer_a_later_slot": NONSENSE,
+    "answer_for_others": NONSENSE,
+    "answer_twice": NONSENSE,
+    "stop_within_an_outcome": GONE,
+    "cut_an_outcome_short": NONSENSE,
+    "lengthen_an_outcome": NONSENSE,
+    "lie_about_a_length": NONSENSE,
+    "contradict_itself": NONSENSE,
+    "give_a_descriptor": FILES,
+    "give_many_descriptors": FILES,
+    "flood_without_reading": NONSENSE,
+    "flood_with_outcomes": NONSENSE,
+    "leave_and_stay": GONE,
+    "fill_the_longest_frame": NONSENSE,
+    # These say nothing wrong; hookd notices when their attempts are overdue.
+    "never_read": SILENT,
+    "read_and_never_answer": SILENT,
+    "dribble": SILENT,
+}
+SCENES_AT_ONCE = 7
+
+
+class Scene:
+    """A hookd one of whose two senders has this manner; the others behave."""
+
+    def __init__(self, directory, manner):
+        self.hookd = HookdWithSender(directory, "tests/fault/hostile-sender", {"delivery": {"timeout": "1s"}})
+        self.manner = manner
+        self.manner_path = os.path.join(self.hookd.binaries, "manner")
+
+    def send(self, n):
+        """Events with small and large payloads; returns when all deliveries have ended well."""
+        ids = [self.hookd.submit.submit("t", "x" * (100_000 if i % 2 else 10))["id"] for i in range(n)]
+        for id in ids:
+            for i in range(ENDPOINTS):
+                assert self.hookd.manage.wait_for(id, f"e{i}", "delivered", 40)["attempts"] == 1
+
+    def begin(self):
+        self.hookd.start()
+        wait_until(lambda: len(self.hookd.senders()) == 2)
+        for i in range(ENDPOINTS):
+            self.hookd.admin.add_endpoint(f"e{i}", "http://127.0.0.1:8080/")
+        self.send(1)
+        self.before = Footprint.of(self.hookd)
+        with open(self.manner_path, "w") as file:
+            file.write(self.manner)
+        self.hookd.reload()  # new senders, and one of them takes it
+        wait_until(lambda: not os.path.exists(self.manner_path))
+
+    def assert_unharmed(self):
+        hookd, reason = self.hookd, MANNERS[self.manner]
+        self.send(EVENTS)
+        wait_until(lambda: re.search(rf"sender \d+ ended \(({reason})\)", hookd.log()), 40, reason)
+        assert hookd.log().count(" ended (") == 1, hookd.log()
+        wait_until(lambda: len(hookd.senders()) == 2, 20)
+        assert grown(self.before, wait_for_footprint(hookd, self.before)) == []
+        assert hookd.manage.get("/v1/status").json["problems"] == []
+
+    def play(self):
+        try:
+            self.begin()
+            self.assert_unharmed()
+        finally:
+            assert self.hookd.stop() == 0, self.hookd.log()
+        assert not TROUBLE.search(self.hookd.log()), self.hookd.log()
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    """All manners side by side, because most of the time is spent waiting; in the order of their tests."""
+    def play(manner):
+        with temporary_directory() as directory:
+            Scene(directory, manner).play()
+    with concurrent.futures.ThreadPoolExecutor(SCENES_AT_ONCE) as pool:
+        yield {manner: pool.submit(play, manner) for manner in reversed(MANNERS)}
+
+
+@pytest.mark.parametrize("manner", reversed(MANNERS))
+def test_hookd_ends_a_sender_that_says_what_none_would_and_loses_nothing(scenes, manner):
+    scenes[manner].result()
