@@ -16,7 +16,8 @@ struct attempts_options {
 	void *user;
 };
 
-/* Returns 0 or a negative errno. */
+/* Returns 0 or a negative errno; -EADDRNOTAVAIL: the machine's own addresses cannot be told, to which
+ * nothing may be sent. */
 int attempts_new(struct attempts **attempts, const struct attempts_options *options);
 void attempts_free(struct attempts *attempts);
 
