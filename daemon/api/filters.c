@@ -181,7 +181,8 @@ int cursor_parse(const char *text, uint32_t digest, struct position *position, i
 		int high = hex(text[2 * i]), low = hex(text[2 * i + 1]);
 
 		ok = high >= 0 && low >= 0;
-		bytes[i] = ok ? (uint8_t)(high << 4 | low) : 0;
+		if (ok)
+			bytes[i] = (uint8_t)(16 * high + low);
 	}
 	if (ok) {
 		r = (struct byte_reader){bytes, bytes + len, false};
