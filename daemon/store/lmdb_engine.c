@@ -339,7 +339,7 @@ int lmdb_open_file(struct engine *engine, const char *path, bool with_lock,
 		problem_set(problem, PROBLEM_INVALID, NULL,
 			"%s is cut short: %lld bytes (restore a backup)", path,
 			(long long)file.st_size);
-		return -EIO;
+		return -EBADMSG;
 	}
 	r = open_environment(
 		engine, path, with_lock ? 0 : MDB_NOLOCK, lmdb_map_bytes(limits, file.st_size));
