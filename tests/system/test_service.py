@@ -449,6 +449,13 @@ def test_everything_is_installed_where_debian_expects_it(installed):
         assert glob.glob(os.path.join(installed, pattern)), pattern
 
 
+def test_the_units_run_nothing_that_a_small_debian_lacks(installed):
+    """/bin/kill for example is in a package of its own; sh has a kill."""
+    with open(os.path.join(installed, "usr/lib/systemd/system/hookd.service")) as file:
+        programs = set(re.findall(r"^Exec\w+=[-+!@:]*(\S+)", file.read(), re.MULTILINE))
+    assert programs == {"/usr/sbin/hookd", "/bin/sh"}
+
+
 def test_systemd_finds_no_fault_with_the_units(installed, directory):
     units = os.path.join(directory, "units")
     shutil.copytree(os.path.join(installed, "usr/lib/systemd/system"), units)
