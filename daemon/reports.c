@@ -236,7 +236,7 @@ static void say_early(struct reports *r)
 	struct timeval minute = {WINDOW_S, 0};
 
 	log_line(LOG_LEVEL_NOTICE, LOG_STORE, NULL,
-		"%u delivered events were forgotten before their time: above 80 %% of the store's budget new events come first",
+		"%u delivered events were forgotten before their time: new events come first, above 80 %% of the store's budget and when the disk has no more room",
 		r->n_early);
 	r->n_early = 0;
 	if (r->early)

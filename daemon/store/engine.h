@@ -306,6 +306,7 @@ struct engine_stats {
 	int64_t used_bytes;
 	int64_t disk_free_bytes;
 	bool damaged; /* something is not as it was written; mended when hookd starts again */
+	bool history_in_the_way; /* forgetting what was delivered would make room that is wanted */
 	bool would_accept; /* a small event, now */
 	char refusal[256]; /* why not */
 	int64_t newest_dead_ms; /* 0: none */

@@ -17,6 +17,11 @@
 #define REBUILD_MARK \
 	"rebuild" /* a file in the directory: the next start makes the data file anew */
 
+/* Free pages when a transaction began, and how many of them it may have taken. */
+struct freed {
+	size_t txn, pages, taken;
+};
+
 struct engine {
 	MDB_env *env;
 	MDB_dbi tables[N_TABLES];
@@ -24,7 +29,12 @@ struct engine {
 	struct meta_record meta; /* the writer's copy */
 
 	size_t map_pages;
-	size_t allocated_pages; /* the file's size: what a commit can use without asking the disk */
+	atomic_size_t allocated_pages; /* the file's size: what a commit can use without asking the
+					  disk; changed by the writer */
+	atomic_size_t reusable_pages; /* that became free and can be taken again; by the writer */
+	atomic_bool
+		refused_for_room; /* this batch's events, and more freed pages would have helped */
+	struct freed freed, freed_before; /* of this transaction and the one before */
 	bool can_allocate; /* the file system knows fallocate(2) */
 
 	atomic_bool is_broken;
@@ -89,6 +99,11 @@ struct space_need {
 size_t space_prepare(struct engine *engine, struct txn *t, const struct store_limits *limits,
 	const struct space_need *submits, const struct space_need *others, char *refusal,
 	size_t refusal_size);
+
+/* What is used, and whether a small event would be taken now, by the same rules. Changes nothing.
+ * Any thread. */
+void space_judge(struct engine *engine, struct txn *t, const struct store_limits *limits,
+	struct engine_stats *stats);
 
 /* Pages that rows and payload pieces can take beyond those the tables have. */
 size_t space_pages(const struct space_need *need);

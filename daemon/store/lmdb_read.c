@@ -645,20 +645,12 @@ enum engine_result lmdb_stats(
 	*stats = (struct engine_stats){0};
 	if (lmdb_begin(engine, &t, false) != ENGINE_OK)
 		return ENGINE_BROKEN;
-	stats->used_bytes = space_used_bytes(&t);
-	stats->disk_free_bytes = space_disk_free_bytes(engine);
+	space_judge(engine, &t, limits, stats);
 	stats->damaged = atomic_load(&engine->damaged);
 	stats->first_delivered_end_ms = first_ended(&t, ENDED_DELIVERED);
 	stats->first_dead_end_ms = first_ended(&t, ENDED_WITH_DEAD);
 	stats->first_key_expiry_ms = time_at_end(&t, T_KEY_EXPIRY, false, INT64_MAX);
 	stats->newest_dead_ms = time_at_end(&t, T_DEAD, true, 0);
 	stats->oldest_dead_ms = time_at_end(&t, T_DEAD, false, 0);
-	if (stats->used_bytes + 64 * PAGE_BYTES > limits->budget_bytes)
-		space_explain_budget(limits, stats->refusal, sizeof(stats->refusal));
-	else if (stats->disk_free_bytes < limits->min_free_bytes)
-		space_explain_disk(
-			limits, stats->disk_free_bytes, stats->refusal, sizeof(stats->refusal));
-	else
-		stats->would_accept = true;
 	return end_read(engine, &t, "cannot read the store's numbers");
 }

@@ -7,6 +7,11 @@
  * deletions and moves are never refused: a reserve of allocated pages is kept for them, and the map
  * is far above the budget.
  *
+ * Room within the file is its end, which was never used, and where the disk has no more to give the
+ * pages that became free. Of these only what a transaction can take for certain counts: not what
+ * the last one gave back, nothing while somebody still reads an older state, and never instead of
+ * all of the end, for a list of freed pages needs some in a row.
+ *
  * Where the file system cannot preallocate, or copies on every write as btrfs does, the check of
  * the free space has to carry this alone.
  */
@@ -22,10 +27,13 @@
 #define STEP_PAGES_MAX 16384 /* 64 MiB */
 #define RESERVE_PAGES_MAX 8192 /* 32 MiB */
 
+#define PAGES_APART 3 /* LMDB's own two, and the root of the tables' names */
+
 struct usage {
-	size_t pages; /* in use over all tables */
+	size_t pages; /* in use over all tables, and by the list of those that are free */
 	size_t depth; /* of the deepest table */
 	size_t last_page;
+	size_t free_pages; /* up to the last one */
 };
 
 static bool read_usage(struct txn *t, struct usage *usage)
@@ -43,8 +51,12 @@ static bool read_usage(struct txn *t, struct usage *usage)
 	}
 	if (!t->error)
 		t->error = mdb_env_info(mdb_txn_env(t->mdb), &info);
+	if (t->error)
+		return false;
 	usage->last_page = info.me_last_pgno;
-	return t->error == 0;
+	if (usage->last_page + 1 > usage->pages + PAGES_APART)
+		usage->free_pages = usage->last_page + 1 - usage->pages - PAGES_APART;
+	return true;
 }
 
 size_t space_pages(const struct space_need *need)
@@ -69,20 +81,24 @@ static size_t clamp(size_t value, size_t min, size_t max)
 	return value < min ? min : value > max ? max : value;
 }
 
-/* Extends the file to at least so many pages. floor_bytes have to stay free on the disk. */
-static bool extend(struct engine *engine, size_t pages, size_t step, int64_t floor_bytes)
+/* Extends the file to at least so many pages, or only says whether that could be done. floor_bytes
+ * have to stay free on the disk. */
+static bool extend(
+	struct engine *engine, size_t pages, size_t step, int64_t floor_bytes, bool really)
 {
-	size_t target = (pages + step - 1) / step * step;
-	off_t from = (off_t)engine->allocated_pages * PAGE_BYTES;
+	size_t target = (pages + step - 1) / step * step, allocated = engine->allocated_pages;
+	off_t from = (off_t)allocated * PAGE_BYTES;
 	off_t bytes;
 
 	if (target > engine->map_pages)
 		target = engine->map_pages;
 	if (pages > target)
 		return false;
-	bytes = (off_t)(target - engine->allocated_pages) * PAGE_BYTES;
+	bytes = (off_t)(target - allocated) * PAGE_BYTES;
 	if (space_disk_free_bytes(engine) - bytes < floor_bytes)
 		return false;
+	if (!really)
+		return true;
 	if (engine->can_allocate && fallocate(engine->data_fd, 0, from, bytes) < 0) {
 		if (errno != EOPNOTSUPP && errno != ENOSYS)
 			return false;
@@ -131,24 +147,139 @@ void space_explain_disk(
 		(long long)(free_bytes >> 20), floor);
 }
 
+/* ---- Pages that became free ---- */
+
+/* On the line of a reader stand its process, its thread, and the transaction that it reads, or "-".
+ */
+static int on_reader(const char *line, void *user)
+{
+	unsigned long long pid, thread, txn;
+	size_t *oldest = user;
+
+	if (sscanf(line, "%llu %llx %llu", &pid, &thread, &txn) == 3 && txn < *oldest)
+		*oldest = (size_t)txn;
+	return 0;
+}
+
+/* The transaction of the oldest state that somebody reads; SIZE_MAX: nobody does. */
+static size_t oldest_reader(struct engine *engine)
+{
+	size_t oldest = SIZE_MAX;
+
+	return mdb_reader_list(engine->env, on_reader, &oldest) < 0 ? 0 : oldest;
+}
+
+/* Notes what was free when the transaction began, and what it may take of that at worst. A
+ * transaction finds free what was free before the one before it, less what that one took. */
+static void note_free(struct engine *engine, const struct txn *t, size_t free_pages, size_t worst)
+{
+	size_t id = mdb_txn_id(t->mdb), reusable = 0;
+
+	if (id != engine->freed.txn) /* else the last one was given up */
+		engine->freed_before = engine->freed;
+	engine->freed = (struct freed){id, free_pages, worst};
+	if (engine->freed_before.pages > engine->freed_before.taken)
+		reusable = engine->freed_before.pages - engine->freed_before.taken;
+	engine->reusable_pages = reusable < free_pages ? reusable : free_pages;
+}
+
+/* ---- Admission ---- */
+
+/* What is asked of the file for a batch. */
+struct demand {
+	size_t pages; /* at worst, by all of the batch */
+	size_t step, reserve;
+};
+
+static struct demand demand_for(const struct store_limits *limits, size_t pages)
+{
+	size_t budget = (size_t)(limits->budget_bytes / PAGE_BYTES);
+
+	return (struct demand){.pages = pages,
+		.step = clamp(budget / 16, STEP_PAGES_MIN, STEP_PAGES_MAX),
+		.reserve = clamp(budget / 8, STEP_PAGES_MIN, RESERVE_PAGES_MAX)};
+}
+
+/* May pages that became free be counted on? */
+static bool can_reuse(struct engine *engine, size_t end, const struct demand *demand)
+{
+	return engine->can_allocate && end >= demand->reserve / 4 &&
+		oldest_reader(engine) >= engine->freed.txn - 1;
+}
+
+enum room {
+	ROOM,
+	ROOM_ONCE_FREED, /* not now, but were more pages of the file to become free */
+	NO_ROOM
+};
+
+/* Is there room for new events, with all that comes with them? really: makes some, if it can. */
+static enum room find_room(struct engine *engine, const struct usage *usage,
+	const struct store_limits *limits, const struct demand *demand, bool really)
+{
+	size_t allocated = engine->allocated_pages, used = usage->last_page + 1;
+	size_t end = allocated > used ? allocated - used : 0,
+	       wanted = demand->pages + demand->reserve;
+
+	if (space_disk_free_bytes(engine) < limits->min_free_bytes)
+		return NO_ROOM;
+	if (wanted <= end ||
+		extend(engine, used + wanted, demand->step, limits->min_free_bytes, really))
+		return ROOM;
+	if (!can_reuse(engine, end, demand))
+		return NO_ROOM;
+	return wanted <= end + engine->reusable_pages ? ROOM : ROOM_ONCE_FREED;
+}
+
+/* The least that a batch with one event needs for that and for the rest. */
+static const struct space_need small_submit = {.rows = 7, .payload_pages = 1},
+			       no_others = {.rows = 8};
+
+void space_judge(struct engine *engine, struct txn *t, const struct store_limits *limits,
+	struct engine_stats *stats)
+{
+	struct usage usage;
+	struct demand demand;
+	enum room room;
+
+	if (!read_usage(t, &usage))
+		return;
+	stats->used_bytes = (int64_t)usage.pages * PAGE_BYTES;
+	stats->disk_free_bytes = space_disk_free_bytes(engine);
+	demand = demand_for(
+		limits, worst_case(&small_submit, &usage) + worst_case(&no_others, &usage));
+	room = find_room(engine, &usage, limits, &demand, false);
+	stats->history_in_the_way = room == ROOM_ONCE_FREED || engine->refused_for_room ||
+		stats->used_bytes > limits->budget_bytes / 5 * 4;
+	if (stats->used_bytes + 64 * PAGE_BYTES > limits->budget_bytes)
+		space_explain_budget(limits, stats->refusal, sizeof(stats->refusal));
+	else if (room != ROOM)
+		space_explain_disk(
+			limits, stats->disk_free_bytes, stats->refusal, sizeof(stats->refusal));
+	else
+		stats->would_accept = true;
+}
+
 size_t space_prepare(struct engine *engine, struct txn *t, const struct store_limits *limits,
 	const struct space_need *submits, const struct space_need *others, char *refusal,
 	size_t refusal_size)
 {
 	size_t budget = (size_t)(limits->budget_bytes / PAGE_BYTES);
-	size_t step = clamp(budget / 16, STEP_PAGES_MIN, STEP_PAGES_MAX);
-	size_t reserve = clamp(budget / 8, STEP_PAGES_MIN, RESERVE_PAGES_MAX);
-	size_t needed = space_pages(submits), base, full;
+	size_t needed = space_pages(submits), base, worst;
+	struct demand demand;
+	enum room room;
 	struct usage usage;
-	int64_t free_bytes;
 
 	if (!read_usage(t, &usage))
 		return 0;
+	worst = worst_case(others, &usage) + worst_case(submits, &usage);
 	base = usage.last_page + 1 + worst_case(others, &usage);
-	full = base + worst_case(submits, &usage) + reserve;
+	demand = demand_for(limits, worst);
+	note_free(engine, t, usage.free_pages, worst);
+	engine->refused_for_room = false;
 	if (base > engine->allocated_pages)
-		extend(engine, base, step,
-			0); /* else the commit reuses free pages, or fails and stops hookd */
+		extend(engine, base, demand.step, 0,
+			true); /* else the commit reuses free pages, or fails and stops hookd */
 	if (submits->rows == 0)
 		return 0;
 
@@ -156,12 +287,10 @@ size_t space_prepare(struct engine *engine, struct txn *t, const struct store_li
 		space_explain_budget(limits, refusal, refusal_size);
 		return usage.pages < budget ? budget - usage.pages : 0;
 	}
-	free_bytes = space_disk_free_bytes(engine);
-	if (free_bytes < limits->min_free_bytes ||
-		(full > engine->allocated_pages &&
-			!extend(engine, full, step, limits->min_free_bytes))) {
-		space_explain_disk(limits, free_bytes, refusal, refusal_size);
-		return 0;
-	}
-	return SIZE_MAX;
+	room = find_room(engine, &usage, limits, &demand, true);
+	if (room == ROOM)
+		return SIZE_MAX;
+	engine->refused_for_room = room == ROOM_ONCE_FREED;
+	space_explain_disk(limits, space_disk_free_bytes(engine), refusal, refusal_size);
+	return 0;
 }

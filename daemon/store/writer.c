@@ -208,10 +208,8 @@ static void conclude_house(struct writer *w, const struct housekeeping *h,
 	}
 	if (h->keys_before_ms && !slice_was_full)
 		w->house_due_ms = next_house(settings, stats, w->options.lag_ms, now_ms);
-	/* Above four fifths of the budget the oldest delivered events give way, as long as there
-	 * are any. */
-	w->pressed = stats->used_bytes > settings->limits.budget_bytes / 5 * 4 &&
-		stats->first_delivered_end_ms != INT64_MAX;
+	/* The oldest delivered events give way, as long as there are any. */
+	w->pressed = stats->history_in_the_way && stats->first_delivered_end_ms != INT64_MAX;
 }
 
 static void add_removal(struct writer *w, uint32_t endpoint)
