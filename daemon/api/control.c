@@ -47,6 +47,7 @@ static const char *const trouble_names[N_TROUBLES] = {
 	[TROUBLE_LATE] = "late",
 	[TROUBLE_DAMAGED] = "damaged",
 	[TROUBLE_LOCKED] = "secrets_locked",
+	[TROUBLE_READER] = "old_reader",
 };
 
 /* Adds the problem to the list if it is there, and remembers since when it has been. */
@@ -135,6 +136,11 @@ static json_t *render_problems(struct request *rq, const struct engine_stats *st
 	look_at(rq, list, TROUBLE_LOCKED, t->locked > 0,
 		"the secret of %s cannot be opened, and nothing is sent there (hookctl endpoint rotate-secret)",
 		locked);
+	look_at(rq, list, TROUBLE_READER, stats->held_bytes > budget / 8,
+		"process %ld reads an old state of the data file, %llu transactions behind: %lld MiB that are free cannot be "
+		"used again",
+		stats->reader_pid, (unsigned long long)stats->reader_lag,
+		(long long)(stats->held_bytes >> 20));
 	return list;
 }
 

@@ -206,6 +206,9 @@ static void put_all(FILE *out, struct request *rq, const struct engine_stats *st
 		(double)stats->used_bytes);
 	gauge(out, "hookd_store_budget_bytes", "Bytes the store may use.",
 		(double)o->config->store.budget);
+	gauge(out, "hookd_store_held_bytes",
+		"Free bytes of the data file that somebody who reads an old state keeps from being used again.",
+		(double)stats->held_bytes);
 	gauge(out, "hookd_disk_free_bytes", "Bytes free on the store's disk.",
 		(double)stats->disk_free_bytes);
 	put_endpoints(out, &sums);

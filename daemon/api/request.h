@@ -76,6 +76,7 @@ enum trouble {
 	TROUBLE_LATE,
 	TROUBLE_DAMAGED,
 	TROUBLE_LOCKED,
+	TROUBLE_READER,
 	N_TROUBLES
 };
 int64_t *api_troubles(const struct request *request);

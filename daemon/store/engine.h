@@ -306,6 +306,10 @@ struct engine_stats {
 	int64_t used_bytes;
 	int64_t disk_free_bytes;
 	bool damaged; /* something is not as it was written; mended when hookd starts again */
+	uint64_t reader_lag; /* by how many transactions the oldest state that is read is behind */
+	long reader_pid; /* who reads it */
+	int64_t held_bytes; /* free, but kept from being used again by an old reader; 0: there is
+			       none */
 	bool history_in_the_way; /* forgetting what was delivered would make room that is wanted */
 	bool would_accept; /* a small event, now */
 	char refusal[256]; /* why not */

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -389,6 +390,7 @@ static void lmdb_close(struct engine *engine, int64_t now_ms)
 			mdb_txn_commit(t.mdb); /* a time that is lost only makes retention later */
 	}
 	lmdb_close_file(engine);
+	pthread_mutex_destroy(&engine->copy_mutex);
 	free(engine);
 }
 
@@ -445,6 +447,8 @@ static int lmdb_open(struct engine **engine, const struct engine_options *option
 
 	if (!e)
 		return fail(problem, "open", options->directory, -ENOMEM);
+	e->copy_fd = -1;
+	pthread_mutex_init(&e->copy_mutex, NULL);
 	*found = (struct engine_found){0};
 	snprintf(path, sizeof(path), "%s/%s", options->directory, DATA_FILE);
 	r = check_file_system(options->directory, problem);
@@ -526,10 +530,11 @@ static enum engine_result lmdb_set_lag(struct engine *engine, int64_t stop_ms, i
 
 /* ---- Backup ---- */
 
-/* LMDB copies into a pipe, in a thread of its own: only so can a copy be stopped half way. */
+/* LMDB copies into a pair of sockets, in a thread of its own: only so can a copy be stopped half
+ * way, even while the disk that it goes to stands still. */
 struct copy {
 	MDB_env *env;
-	int pipe[2];
+	int ends[2];
 	int error;
 };
 
@@ -538,8 +543,8 @@ static void *run_copy(void *user)
 	struct copy *copy = user;
 
 	store_thread_begin("hookd-copy");
-	copy->error = mdb_env_copyfd2(copy->env, copy->pipe[1], 0);
-	close(copy->pipe[1]);
+	copy->error = mdb_env_copyfd2(copy->env, copy->ends[1], 0);
+	shutdown(copy->ends[1], SHUT_RDWR);
 	return NULL;
 }
 
@@ -580,6 +585,28 @@ static int pump(int from, int to, bool (*cancelled)(void *user), void *user, int
 	}
 }
 
+void lmdb_limit_copy(struct engine *engine, size_t last_page, size_t pages)
+{
+	pthread_mutex_lock(&engine->copy_mutex);
+	if (engine->copy_from_page == SIZE_MAX)
+		engine->copy_from_page = last_page;
+	if (engine->copy_fd >= 0 && last_page > engine->copy_from_page + pages) {
+		engine->copy_ended = true;
+		shutdown(engine->copy_fd, SHUT_RDWR);
+	}
+	pthread_mutex_unlock(&engine->copy_mutex);
+}
+
+static void set_copy(struct engine *engine, int fd)
+{
+	pthread_mutex_lock(&engine->copy_mutex);
+	engine->copy_fd = fd;
+	engine->copy_from_page = SIZE_MAX;
+	if (fd >= 0)
+		engine->copy_ended = false;
+	pthread_mutex_unlock(&engine->copy_mutex);
+}
+
 static int copy_environment(
 	struct engine *engine, int fd, bool (*cancelled)(void *user), void *user, int64_t *bytes)
 {
@@ -587,17 +614,20 @@ static int copy_environment(
 	pthread_t thread;
 	int r;
 
-	if (pipe2(copy.pipe, O_CLOEXEC) < 0)
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, copy.ends) < 0)
 		return -errno;
+	set_copy(engine, copy.ends[1]);
 	r = store_thread_start(&thread, run_copy, &copy);
-	if (r < 0) {
-		close(copy.pipe[0]);
-		close(copy.pipe[1]);
-		return r;
+	if (r == 0) {
+		r = pump(copy.ends[0], fd, cancelled, user, bytes);
+		shutdown(copy.ends[0], SHUT_RDWR); /* ends a copy that goes on: its writes fail */
+		pthread_join(thread, NULL);
 	}
-	r = pump(copy.pipe[0], fd, cancelled, user, bytes);
-	close(copy.pipe[0]); /* ends a copy that goes on: its writes fail */
-	pthread_join(thread, NULL);
+	set_copy(engine, -1);
+	close(copy.ends[0]);
+	close(copy.ends[1]);
+	if (engine->copy_ended)
+		return -ETIMEDOUT;
 	if (r == 0 && copy.error)
 		r = copy.error > 0 ? -copy.error : -EIO;
 	if (r == 0 && fsync(fd) < 0)
@@ -645,7 +675,10 @@ static enum engine_result lmdb_backup(struct engine *engine, const char *path,
 	}
 	r = copy_environment(engine, fd, cancelled, user, bytes);
 	close(fd);
-	if (r < 0)
+	if (r == -ETIMEDOUT)
+		problem_set(problem, PROBLEM_INVALID, NULL,
+			"the copy took so long that the data file grew by a quarter of the budget meanwhile");
+	else if (r < 0)
 		fail(problem, "write", part, r);
 	if (r == 0)
 		r = pause_copy(part, problem);

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "engine.h"
@@ -32,12 +33,19 @@ struct engine {
 	atomic_size_t allocated_pages; /* the file's size: what a commit can use without asking the
 					  disk; changed by the writer */
 	atomic_size_t reusable_pages; /* that became free and can be taken again; by the writer */
-	atomic_bool
-		refused_for_room; /* this batch's events, and more freed pages would have helped */
+	atomic_bool pages_are_short; /* what is under way may need all that is left */
+	/* This batch's events, and more freed pages would have helped. */
+	atomic_bool refused_for_room;
 	struct freed freed, freed_before; /* of this transaction and the one before */
 	bool can_allocate; /* the file system knows fallocate(2) */
 
 	atomic_bool is_broken;
+	/* A copy under way: its end of the connection that it is written to, -1: none. */
+	pthread_mutex_t copy_mutex;
+	int copy_fd;
+	size_t copy_from_page; /* the last one when it began; SIZE_MAX: not known yet */
+	bool copy_ended; /* by lmdb_limit_copy() */
+
 	char broken[256]; /* why */
 	char mark_path[4096]; /* of REBUILD_MARK; "" where there is nobody to start again */
 	atomic_bool damaged; /* marked */
@@ -104,6 +112,12 @@ size_t space_prepare(struct engine *engine, struct txn *t, const struct store_li
  * Any thread. */
 void space_judge(struct engine *engine, struct txn *t, const struct store_limits *limits,
 	struct engine_stats *stats);
+
+/* Is so little left, and kept from being used again, that no more is to be begun? Any thread. */
+bool space_is_short(struct engine *engine);
+
+/* Ends the copy under way when the file has grown by so many pages meanwhile. */
+void lmdb_limit_copy(struct engine *engine, size_t last_page, size_t pages);
 
 /* Pages that rows and payload pieces can take beyond those the tables have. */
 size_t space_pages(const struct space_need *need);

@@ -14,6 +14,7 @@
 #include "lmdb_engine.h"
 
 #define SOURCES_MAX 192 /* 64 endpoints in three states */
+#define SHORT_PAUSE_MS 1000 /* until it is looked again whether there are pages for outcomes */
 #define PLACE_LEN 20 /* event id, endpoint: the order of lists */
 
 /* ---- Claims ---- */
@@ -78,6 +79,10 @@ enum engine_result lmdb_claim(struct engine *engine, struct claim *claim)
 
 	claim->list = NULL;
 	claim->next_due_ms = INT64_MAX;
+	if (space_is_short(engine)) {
+		claim->next_due_ms = claim->until_ms + SHORT_PAUSE_MS;
+		return ENGINE_OK;
+	}
 	if (lmdb_begin(engine, &t, false) != ENGINE_OK)
 		return ENGINE_BROKEN;
 	walk_open(&walk, &t, T_DUE, prefix.at, prefix.len);

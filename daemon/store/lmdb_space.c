@@ -12,6 +12,12 @@
  * the last one gave back, nothing while somebody still reads an older state, and never instead of
  * all of the end, for a list of freed pages needs some in a row.
  *
+ * Somebody who goes on reading an old state (a copy under way, or another process that has opened
+ * the file) keeps all that was freed since from being used again, and so the file grows with every
+ * commit. New events stop at half of the map, and a backup is given up when it has cost a quarter
+ * of the budget. The other half is for outcomes and deletions; before it is used up no more
+ * attempts are begun.
+ *
  * Where the file system cannot preallocate, or copies on every write as btrfs does, the check of
  * the free space has to carry this alone.
  */
@@ -26,6 +32,8 @@
 #define STEP_PAGES_MIN 256 /* 1 MiB */
 #define STEP_PAGES_MAX 16384 /* 64 MiB */
 #define RESERVE_PAGES_MAX 8192 /* 32 MiB */
+#define COPY_SHARE 4 /* of the budget a copy may cost one in so many */
+#define OLD_TXNS 256 /* a reader so far behind is an old one, worth telling */
 
 #define PAGES_APART 3 /* LMDB's own two, and the root of the tables' names */
 
@@ -149,24 +157,44 @@ void space_explain_disk(
 
 /* ---- Pages that became free ---- */
 
+struct readers {
+	size_t oldest;
+	long pid; /* of that one */
+};
+
 /* On the line of a reader stand its process, its thread, and the transaction that it reads, or "-".
  */
 static int on_reader(const char *line, void *user)
 {
-	unsigned long long pid, thread, txn;
-	size_t *oldest = user;
+	unsigned long long thread, txn;
+	struct readers *readers = user;
+	long pid;
 
-	if (sscanf(line, "%llu %llx %llu", &pid, &thread, &txn) == 3 && txn < *oldest)
-		*oldest = (size_t)txn;
+	if (sscanf(line, "%ld %llx %llu", &pid, &thread, &txn) == 3 && txn < readers->oldest)
+		*readers = (struct readers){(size_t)txn, pid};
 	return 0;
 }
 
 /* The transaction of the oldest state that somebody reads; SIZE_MAX: nobody does. */
-static size_t oldest_reader(struct engine *engine)
+static size_t oldest_reader(struct engine *engine, long *pid)
 {
-	size_t oldest = SIZE_MAX;
+	struct readers readers = {SIZE_MAX, 0};
+	bool known = mdb_reader_list(engine->env, on_reader, &readers) >= 0;
 
-	return mdb_reader_list(engine->env, on_reader, &oldest) < 0 ? 0 : oldest;
+	if (pid)
+		*pid = readers.pid;
+	return known ? readers.oldest : 0;
+}
+
+/* Does somebody read a state that is older than the last two? */
+static bool has_old_reader(struct engine *engine)
+{
+	return oldest_reader(engine, NULL) < engine->freed.txn - 1;
+}
+
+bool space_is_short(struct engine *engine)
+{
+	return engine->pages_are_short && has_old_reader(engine);
 }
 
 /* Notes what was free when the transaction began, and what it may take of that at worst. A
@@ -203,8 +231,7 @@ static struct demand demand_for(const struct store_limits *limits, size_t pages)
 /* May pages that became free be counted on? */
 static bool can_reuse(struct engine *engine, size_t end, const struct demand *demand)
 {
-	return engine->can_allocate && end >= demand->reserve / 4 &&
-		oldest_reader(engine) >= engine->freed.txn - 1;
+	return engine->can_allocate && end >= demand->reserve / 4 && !has_old_reader(engine);
 }
 
 enum room {
@@ -224,11 +251,21 @@ static enum room find_room(struct engine *engine, const struct usage *usage,
 	if (space_disk_free_bytes(engine) < limits->min_free_bytes)
 		return NO_ROOM;
 	if (wanted <= end ||
-		extend(engine, used + wanted, demand->step, limits->min_free_bytes, really))
+		(used + wanted <= engine->map_pages / 2 &&
+			extend(engine, used + wanted, demand->step, limits->min_free_bytes,
+				really)))
 		return ROOM;
 	if (!can_reuse(engine, end, demand))
 		return NO_ROOM;
 	return wanted <= end + engine->reusable_pages ? ROOM : ROOM_ONCE_FREED;
+}
+
+/* By how many transactions the oldest state that is read is behind the last one. */
+static uint64_t info_of_reader(struct engine *engine, const struct txn *t, long *pid)
+{
+	size_t last = mdb_txn_id(t->mdb), oldest = oldest_reader(engine, pid);
+
+	return oldest < last ? last - oldest : 0;
 }
 
 /* The least that a batch with one event needs for that and for the rest. */
@@ -251,6 +288,9 @@ void space_judge(struct engine *engine, struct txn *t, const struct store_limits
 	room = find_room(engine, &usage, limits, &demand, false);
 	stats->history_in_the_way = room == ROOM_ONCE_FREED || engine->refused_for_room ||
 		stats->used_bytes > limits->budget_bytes / 5 * 4;
+	stats->reader_lag = info_of_reader(engine, t, &stats->reader_pid);
+	stats->held_bytes =
+		stats->reader_lag > OLD_TXNS ? (int64_t)usage.free_pages * PAGE_BYTES : 0;
 	if (stats->used_bytes + 64 * PAGE_BYTES > limits->budget_bytes)
 		space_explain_budget(limits, stats->refusal, sizeof(stats->refusal));
 	else if (room != ROOM)
@@ -280,6 +320,10 @@ size_t space_prepare(struct engine *engine, struct txn *t, const struct store_li
 	if (base > engine->allocated_pages)
 		extend(engine, base, demand.step, 0,
 			true); /* else the commit reuses free pages, or fails and stops hookd */
+	/* What is under way has to fit when nothing can be used again. */
+	engine->pages_are_short = base + demand.reserve > engine->allocated_pages &&
+		!extend(engine, base + demand.reserve, demand.step, limits->min_free_bytes, true);
+	lmdb_limit_copy(engine, usage.last_page, budget / COPY_SHARE);
 	if (submits->rows == 0)
 		return 0;
 
