@@ -6,13 +6,14 @@ back is used without a restart; and the data file does not grow beyond its bound
 
 import contextlib
 import os
+import random
 import subprocess
 import threading
 import time
 
 import pytest
 
-from harness import BUILD, LONG, Hookd, hookctl, wait_until
+from harness import BUILD, LONG, Hookd, wait_until
 from ledger import Ledger, assert_holds
 
 
@@ -219,3 +220,140 @@ def test_a_start_on_a_full_disk_goes_on_delivering(disk, hookd_on):
         hookd.admin.post("/v1/resume")
         ledger.settle()
         assert_nothing_lost(ledger)
+
+
+# ---- Readers that stay ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def stuck_reader(hookd):
+    """Another process that goes on reading the state of now."""
+    process = subprocess.Popen([os.path.join(BUILD, "tests", "fault", "reader"), f"{hookd.data}/hookd.mdb"],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "reading\n"
+    try:
+        yield process
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
+SMALL = {**CONFIG, "store": {"budget": "8M", "min_free_disk": "1M"}, "retention": {"delivered": "1s"}}
+MAP_BYTES = 64 << 20  # the least that there is, for budgets up to 16M
+
+
+def test_a_reader_that_stays_bounds_the_file_and_is_named(make_hookd):
+    """At full rate, with what was delivered forgotten at once: without the reader the file stays small. With it new
+    events stop before the map is used up, no attempt is begun that could not be written down, deletions still fit, and
+    when the reader goes all goes on, without a restart."""
+    hookd = make_hookd(SMALL)
+    with Ledger(hookd) as ledger:
+        add_endpoints(ledger)
+        with stuck_reader(hookd) as reader:
+            for i in range(6000):
+                submission = ledger.make(type="tu"[i % 2], key=True, size=16000)
+                if ledger.submit(submission) != "stored":
+                    break
+                if i % 20 == 0:
+                    ledger.settle()
+            assert submission.answers[-1].why == "full"
+            assert os.stat(f"{hookd.data}/hookd.mdb").st_size <= MAP_BYTES
+            problems = {p["code"]: p["message"] for p in hookd.manage.get("/v1/status").json["problems"]}
+            assert f"process {reader.pid} reads an old state" in problems["old_reader"]
+            assert hookd.metric("hookd_store_held_bytes") > 1 << 20
+            # Changes of deliveries fit into what was kept back for them; each is a commit that frees nothing.
+            hookd.admin.post("/v1/pause")
+            for i in range(100):
+                hookd.manage.patch("/v1/endpoints/ok-t", {"description": str(i)})
+            assert hookd.admin.post("/v1/deliveries/purge", {"all": True, "limit": 1000}).status == 200
+            hookd.admin.post("/v1/resume")
+            assert "the store failed" not in hookd.log()
+        wait_until(lambda: ledger.submit(ledger.make(type="t", key=True)) == "stored", 10)
+        ledger.settle()
+        assert "old_reader" not in {p["code"] for p in hookd.manage.get("/v1/status").json["problems"]}
+        assert os.stat(f"{hookd.data}/hookd.mdb").st_size <= MAP_BYTES
+
+
+def test_attempts_wait_when_a_reader_leaves_no_pages_for_their_outcomes(make_hookd, receive):
+    """An endpoint that fails on and on writes on and on: hookd does not run into the end of the map."""
+    hookd = make_hookd(SMALL)
+    receiver = receive(500)
+    hookd.admin.add_endpoint("fails", receiver.url, types=["t"], retry_schedule_s=[1] * 30, max_in_flight=64)
+    for i in range(300):
+        hookd.submit.submit("t", i)
+    with stuck_reader(hookd):
+        # Commits until nothing is left but the reserve: each a few pages that cannot be used again.
+        for i in range(20000):
+            if hookd.manage.patch("/v1/endpoints/fails", {"description": str(i)}).status != 200:
+                break
+            if i % 100 == 0 and os.stat(f"{hookd.data}/hookd.mdb").st_size >= MAP_BYTES // 8 * 7:
+                break
+        def attempts_stop():
+            before = len(receiver.requests)
+            time.sleep(2.5)
+            return len(receiver.requests) == before
+        wait_until(attempts_stop, 60)
+        assert hookd.process.poll() is None, hookd.log()
+    receiver.answer = 204
+    wait_until(lambda: hookd.manage.get("/v1/status").json["queue"]["pending"] == 0, 60)
+    assert "the store failed" not in hookd.log()
+
+
+def test_a_backup_that_takes_too_long_is_given_up(make_hookd):
+    """Its disk writes nothing for a while; meanwhile hookd is busy."""
+    hookd = make_hookd({**SMALL, "intake": {"max_payload": "256K"}})
+    with Ledger(hookd) as ledger:
+        add_endpoints(ledger)
+        for i in range(60):
+            assert ledger.submit(ledger.make(type="tu"[i % 2], key=True, size=16000)) == "stored"
+        ledger.settle()
+        answers = []
+        # Copies are named by the second.
+        names = [time.strftime("hookd-%Y%m%dT%H%M%SZ.mdb.part", time.gmtime(time.time() + i)) for i in range(30)]
+        places = [word for name in names for word in ("-P", f"{hookd.data}/backup/{name}")]
+        slow = subprocess.Popen(["strace", "-f", "-p", str(hookd.process.pid), "-o", "/dev/null", *places, "-e", "trace=write",
+                                 "-e", "inject=write:delay_enter=1000000"], stderr=subprocess.PIPE, text=True)
+        assert "attached" in slow.stderr.readline()
+        try:
+            backup = threading.Thread(target=lambda: answers.append(hookd.admin.post("/v1/backup")))
+            backup.start()
+            deadline = time.monotonic() + 60
+            while backup.is_alive() and time.monotonic() < deadline:
+                ledger.submit(ledger.make(type="tu"[time.monotonic_ns() % 2], key=True, size=16000))
+            backup.join(10)
+        finally:
+            slow.kill()
+            slow.wait()
+        assert answers[0].status == 507 and "the copy took so long" in answers[0].json["detail"], answers
+        assert os.listdir(f"{hookd.data}/backup") == []
+        assert hookd.admin.post("/v1/backup").status == 200
+        ledger.settle()
+
+
+# ---- A drained backlog ---------------------------------------------------------------------------------
+
+
+def test_what_a_drained_backlog_leaves_is_used_again(make_hookd):
+    """Many small events, nine of ten purged in random order: large ones after that take the pages that became free."""
+    hookd = make_hookd({"store": {"budget": "256M"}, "senders": {"count": "1"}})
+    hookd.admin.add_endpoint("e", "https://hooks.example.com/")
+    hookd.admin.post("/v1/pause")
+    n = 100000 if LONG else 10000
+    ids = []
+    for _ in range(n // 1000):
+        lines = b"\n".join(b'{"type":"t","data":"%s"}' % os.urandom(450).hex().encode() for _ in range(1000))
+        answer = hookd.submit.call("POST", "/v1/events", lines, {"Content-Type": "application/x-ndjson"})
+        ids += [item["id"] for item in answer.json["items"]]
+    random.Random(1).shuffle(ids)
+    used_before = hookd.metric("hookd_store_used_bytes")
+    for at in range(0, n // 10 * 9, 1000):
+        answer = hookd.admin.post("/v1/deliveries/purge", {"ids": [f"{event}/e" for event in ids[at:at + 1000]], "state": "pending"})
+        assert answer.status == 200 and answer.json["changed"] == 1000
+    size = os.stat(f"{hookd.data}/hookd.mdb").st_size
+    freed = used_before - hookd.metric("hookd_store_used_bytes")
+    stored = 0
+    while stored < freed * 0.6:
+        assert hookd.submit.call("POST", "/v1/events", os.urandom(256 << 10), {}, type="t").status == 202
+        stored += 256 << 10
+    assert stored > 2 << 20
+    assert os.stat(f"{hookd.data}/hookd.mdb").st_size == size
