@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness import BUILD, LONG, Hookd, Receiver, temporary_directory, wait_until
+from harness import BUILD, LONG, Hookd, Receiver, check_data, temporary_directory, wait_until
 
 EXIT_DAMAGED = 65
 CONFIG = {"store": {"budget": "16M"}, "senders": {"count": "1"}, "delivery": {"max_in_flight": "64"}}
@@ -24,10 +24,6 @@ LARGE = 10000  # bytes, in pieces
 def rot(hookd, *arguments):
     return subprocess.run([os.path.join(BUILD, "tests", "fault", "rot"), f"{hookd.data}/hookd.mdb", *map(str, arguments)],
                           check=True, capture_output=True, text=True).stdout.split()
-
-
-def check_data(hookd):
-    return subprocess.run([*hookd.command()[:1], "--check-data", hookd.data], capture_output=True, text=True)
 
 
 class Image:
