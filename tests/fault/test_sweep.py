@@ -550,11 +550,13 @@ def test_every_system_call_that_hookd_makes_is_swept_or_cannot_fail(sweep):
         hookd.command = lambda: ["strace", "-f", "-qq", "-o", trace, *command]
         hookd.start()
         ledger = Ledger(hookd, worker.n, worker.receivers)
-        Run(Step("fresh", "pwrite", 0, 0, False), hookd, ledger, worker).work()
-        with open(f"/proc/{hookd.process.pid}/task/{hookd.process.pid}/children") as file:
-            os.kill(int(file.read().split()[0]), signal.SIGTERM)
-        assert hookd.process.wait(20 * PATIENCE) == 0
-        hookd.process = None
+        try:
+            Run(Step("fresh", "pwrite", 0, 0, False), hookd, ledger, worker).work()
+        finally:
+            with open(f"/proc/{hookd.process.pid}/task/{hookd.process.pid}/children") as file:
+                os.kill(int(file.read().split()[0]), signal.SIGTERM)  # hookd, under strace
+            status = hookd.process.wait(20 * PATIENCE)
+        assert status == 0
         senders, made = set(), collections.Counter()
         with open(trace) as file:
             for line in file:
