@@ -16,8 +16,7 @@ struct attempts_options {
 	void *user;
 };
 
-/* Returns 0 or a negative errno; -EADDRNOTAVAIL: the machine's own addresses cannot be told, to which
- * nothing may be sent. */
+/* Returns 0 or a negative errno. */
 int attempts_new(struct attempts **attempts, const struct attempts_options *options);
 void attempts_free(struct attempts *attempts);
 
