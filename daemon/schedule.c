@@ -548,6 +548,7 @@ void schedule_claimed(struct schedule *s, struct slot *slot, struct claimed *lis
 
 static struct claimed *send_from(struct schedule *s, struct lane *lane, int64_t now_ms)
 {
+	struct lane_limits limits = limits_of(s, lane);
 	struct claimed *claimed = lane->ready;
 
 	leave(s, lane);
@@ -560,7 +561,8 @@ static struct claimed *send_from(struct schedule *s, struct lane *lane, int64_t 
 	lane->in_flight++;
 	lane->in_flight_bytes += claimed_payload_len(claimed);
 	join(s, lane);
-	if (limits_of(s, lane).rate_per_s > 0)
+	refill(lane, &limits, now_ms); /* what came while it waited for a slot is not on top */
+	if (limits.rate_per_s > 0)
 		lane->tokens -= 1;
 	place(s, lane, now_ms);
 	return claimed;

@@ -714,6 +714,23 @@ static void test_rate_is_kept_when_the_lane_was_empty_meanwhile(void **state)
 	assert_int_equal(send_all(), 1);
 }
 
+/* What its rate would have allowed meanwhile does not come on top of a full burst. */
+static void test_rate_is_kept_after_waiting_for_a_slot(void **state)
+{
+	unsigned a = add_limited_receiver(1, 1);
+
+	(void)state;
+	owe(a, 3);
+	serve_wishes();
+	assert_int_equal(send_with(0), NOBODY);
+	advance(900);
+	assert_int_equal(send_all(), 1);
+	advance(500);
+	assert_int_equal(send_all(), 0);
+	advance(501);
+	assert_int_equal(send_all(), 1);
+}
+
 static void test_lane_with_a_full_burst_is_not_kept(void **state)
 {
 	unsigned a = add_limited_receiver(1, 1);
@@ -1642,6 +1659,7 @@ int main(void)
 		IN_WORLD(test_lane_that_used_its_burst_holds_only_what_it_may_send_soon),
 		IN_WORLD(test_rate_is_kept_over_a_long_time),
 		IN_WORLD(test_rate_is_kept_when_the_lane_was_empty_meanwhile),
+		IN_WORLD(test_rate_is_kept_after_waiting_for_a_slot),
 		IN_WORLD(test_lane_with_a_full_burst_is_not_kept),
 		IN_WORLD(test_window_falls_to_one_after_no_answer),
 		IN_WORLD(test_window_doubles_with_each_success_up_to_the_limit),
