@@ -596,7 +596,9 @@ static struct sender *choose(const struct senders *s, uint32_t endpoint)
 
 bool senders_take_suspect(const struct senders *s)
 {
-	return !s->suspects || s->suspects->n_jobs < s->suspects_window;
+	return !s->suspects ||
+		(s->suspects->n_jobs < s->suspects_window &&
+			s->suspects->n_jobs < s->config.max_in_flight);
 }
 
 static struct sender *choose_for_suspect(struct senders *s)
