@@ -555,17 +555,46 @@ static struct claimed *take_held_back(struct dispatch *d)
 	return claimed;
 }
 
+/* Its endpoint may have been stopped since schedule gave it away. */
+static bool may_still_go(struct dispatch *d, const struct slot *slot)
+{
+	int64_t not_before_ms = 0;
+	enum lane_wait wait;
+
+	if (!slot)
+		return false;
+	wait = schedule_explain(d->schedule, slot, now_ms(d), &not_before_ms);
+	return wait != LANE_PAUSED && wait != LANE_NOT_BEFORE;
+}
+
 static void send_held_back(struct dispatch *d)
 {
 	while (d->held_back && senders_take_suspect(d->senders)) {
 		struct claimed *claimed = take_held_back(d);
 		struct slot *slot = slot_at(d, claimed->delivery.endpoint);
 
-		if (!slot || slot->settings->paused || slot->settings->removed ||
-			store_sending(d->store)->paused)
-			give_back(d, claimed, claimed_payload_len(claimed));
-		else
+		if (may_still_go(d, slot))
 			send_one(d, slot, claimed);
+		else
+			give_back(d, claimed, claimed_payload_len(claimed));
+	}
+}
+
+/* A verb changed some of them: what was claimed before it is out of date. */
+static void give_back_held(struct dispatch *d, uint32_t endpoint)
+{
+	struct claimed **at = &d->held_back;
+
+	while (*at) {
+		struct claimed *claimed = *at;
+
+		if (claimed->delivery.endpoint != endpoint) {
+			at = &claimed->next;
+			continue;
+		}
+		*at = claimed->next;
+		claimed->next = NULL;
+		give_back(d, claimed, claimed_payload_len(claimed));
 	}
 }
 
@@ -712,8 +741,10 @@ void dispatch_touched(struct dispatch *d, struct slot *slot, const struct slot *
 		d->options.metrics->finished[DELIVERY_DEAD] +=
 			slot->deliveries[DELIVERY_DEAD] - before->deliveries[DELIVERY_DEAD];
 	reports_health(d->options.reports, slot, before, touched->earliest_due_ms);
-	if (touched->by_verb)
+	if (touched->by_verb) {
+		give_back_held(d, touched->endpoint);
 		schedule_stale(d->schedule, slot, now);
+	}
 	if (touched->earliest_due_ms != INT64_MAX)
 		schedule_due(d->schedule, slot, touched->earliest_due_ms, now);
 	pump_soon(d);
