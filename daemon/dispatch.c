@@ -792,10 +792,18 @@ static void each_slot(struct dispatch *d, void (*visit)(struct dispatch *d, stru
 	}
 }
 
+/* What a receiver asked for holds over a restart. */
 static void find_out(struct dispatch *d, struct slot *slot)
 {
+	const struct attempt *last = &slot->last;
+	int64_t now = now_ms(d), not_before_ms;
+
+	not_before_ms = retry_endpoint_not_before_ms(last,
+		d->options.config->delivery.retry_after_max, last->started_ms + last->duration_ms);
+	if (not_before_ms > now)
+		schedule_not_before(d->schedule, slot, not_before_ms, now);
 	if (owes(slot))
-		schedule_due(d->schedule, slot, INT64_MIN, now_ms(d));
+		schedule_due(d->schedule, slot, INT64_MIN, now);
 }
 
 static void look_again(struct dispatch *d, struct slot *slot)

@@ -11,30 +11,38 @@ static int64_t with_jitter(int64_t wait_ms, uint32_t random)
 	return wait_ms * 4 / 5 + wait_ms * 2 / 5 * random / UINT32_MAX;
 }
 
-static bool asks_for_patience(const struct attempt *attempt)
+/* What Retry-After asks for, within the limit; 0: nothing. */
+static int64_t asked_wait_ms(const struct attempt *attempt, int64_t retry_after_max_s)
 {
-	return attempt->retry_after_s >= 0 &&
-		(attempt->http_status == 429 || attempt->http_status == 503);
+	if (attempt->retry_after_s <= 0)
+		return 0;
+	return (attempt->retry_after_s < retry_after_max_s ? attempt->retry_after_s
+							   : retry_after_max_s) *
+		1000;
+}
+
+int64_t retry_endpoint_not_before_ms(
+	const struct attempt *attempt, int64_t retry_after_max_s, int64_t answered_ms)
+{
+	int64_t wait_ms = asked_wait_ms(attempt, retry_after_max_s);
+
+	if (wait_ms == 0 || (attempt->http_status != 429 && attempt->http_status != 503))
+		return 0;
+	return answered_ms + wait_ms;
 }
 
 struct retry_verdict retry_judge(const struct retry_policy *policy, unsigned attempts,
 	int64_t aged_from_ms, const struct attempt *attempt, int64_t now_ms, uint32_t random)
 {
 	struct retry_verdict verdict = {.kind = OUTCOME_RETRY};
-	int64_t retry_after_ms = 0, wait_s;
+	int64_t retry_after_ms = asked_wait_ms(attempt, policy->retry_after_max_s), wait_s;
 
 	if (attempt->result == RESULT_OK) {
 		verdict.kind = OUTCOME_DELIVERED;
 		return verdict;
 	}
-	if (attempt->retry_after_s > 0) {
-		retry_after_ms = attempt->retry_after_s;
-		if (retry_after_ms > policy->retry_after_max_s)
-			retry_after_ms = policy->retry_after_max_s;
-		retry_after_ms *= 1000;
-	}
-	if (asks_for_patience(attempt))
-		verdict.endpoint_not_before_ms = now_ms + retry_after_ms;
+	verdict.endpoint_not_before_ms =
+		retry_endpoint_not_before_ms(attempt, policy->retry_after_max_s, now_ms);
 	verdict.gone = attempt->result == RESULT_STATUS && attempt->http_status == 410;
 
 	if (attempts >= policy->n && !verdict.gone) {

@@ -33,6 +33,11 @@ struct retry_verdict {
 struct retry_verdict retry_judge(const struct retry_policy *policy, unsigned attempts,
 	int64_t aged_from_ms, const struct attempt *attempt, int64_t now_ms, uint32_t random);
 
+/* Until when an answer that came at answered_ms stops its whole endpoint (429 or 503 with
+ * Retry-After); 0: it does not. */
+int64_t retry_endpoint_not_before_ms(
+	const struct attempt *attempt, int64_t retry_after_max_s, int64_t answered_ms);
+
 /* The wait after the n-th local fault in a row (from 0): 1 s doubling to 60 s. Costs no attempt. */
 int64_t retry_local_wait_ms(unsigned faults);
 

@@ -439,6 +439,16 @@ void schedule_due(struct schedule *s, struct slot *slot, int64_t due_ms, int64_t
 	place(s, lane, now_ms);
 }
 
+void schedule_not_before(
+	struct schedule *s, struct slot *slot, int64_t not_before_ms, int64_t now_ms)
+{
+	struct lane *lane = lane_of(s, slot, now_ms);
+
+	if (not_before_ms > lane->not_before_ms)
+		lane->not_before_ms = not_before_ms;
+	place(s, lane, now_ms);
+}
+
 void schedule_changed(struct schedule *s, struct slot *slot, int64_t now_ms)
 {
 	if (!slot->lane)

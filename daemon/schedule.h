@@ -52,6 +52,9 @@ void schedule_set_paused(struct schedule *schedule, bool paused);
 
 /* Something of the endpoint is due at that time (INT64_MIN: find out when). */
 void schedule_due(struct schedule *schedule, struct slot *slot, int64_t due_ms, int64_t now_ms);
+/* Nothing to the endpoint until then, as it asked before hookd was started. */
+void schedule_not_before(
+	struct schedule *schedule, struct slot *slot, int64_t not_before_ms, int64_t now_ms);
 /* Its limits or its pause changed. */
 void schedule_changed(struct schedule *schedule, struct slot *slot, int64_t now_ms);
 /* What was claimed of it may be out of date: it goes back to the store. */

@@ -139,6 +139,18 @@ def test_retry_after_in_seconds_puts_the_whole_endpoint_off(hookd, receive):
     assert all(r.monotonic - first > 1.9 for r in receiver.requests[1:])
 
 
+def test_retry_after_holds_over_a_restart(hookd, receive):
+    receiver = receive(lambda r: (429, {"Retry-After": "5"}, b"") if len(receiver.requests) == 1 else 200)
+    hookd.admin.add_endpoint("busy", receiver.url, retry_schedule_s=[1, 1])
+    receipt = hookd.submit.submit("t", 1)
+    wait_until(lambda: hookd.manage.delivery(receipt["id"], "busy")["attempts"] == 1)
+    hookd.submit.submit("t", 2)
+    hookd.restart()
+    hookd.submit.submit("t", 3)
+    receiver.wait_for(4)
+    assert all(r.monotonic - receiver.requests[0].monotonic > 4.9 for r in receiver.requests[1:])
+
+
 def test_retry_after_as_a_date_is_understood_and_capped(make_hookd, receive):
     hookd = make_hookd({"delivery": {"retry_after_max": "2s"}})
     receiver = receive(lambda r: (503, {"Retry-After": "Fri, 31 Dec 2099 23:59:59 GMT"}, b"")
