@@ -51,7 +51,6 @@ struct engine {
 	size_t n_endpoints;
 	struct model_key *keys;
 	size_t n_keys;
-	struct event_id last_event;
 	struct engine_found found;
 	/* Of the batch being applied. */
 	struct batch *batch;
@@ -61,9 +60,27 @@ struct engine {
 
 static struct model_event *find_event(struct engine *m, const struct event_id *id)
 {
-	for (size_t i = 0; i < m->n_events; i++) {
-		if (event_id_compare(&m->events[i].stored->event.id, id) == 0)
-			return &m->events[i];
+	size_t low = 0, high = m->n_events;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		int order = event_id_compare(&m->events[middle].stored->event.id, id);
+
+		if (order == 0)
+			return &m->events[middle];
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+static struct model_delivery *find_owed_to(struct model_event *e, uint32_t endpoint)
+{
+	for (size_t i = 0; i < e->n; i++) {
+		if (e->deliveries[i].d.endpoint == endpoint)
+			return &e->deliveries[i];
 	}
 	return NULL;
 }
@@ -72,11 +89,7 @@ static struct model_delivery *find_delivery(struct engine *m, const struct deliv
 {
 	struct model_event *e = find_event(m, &ref->event);
 
-	for (size_t i = 0; e && i < e->n; i++) {
-		if (e->deliveries[i].d.endpoint == ref->endpoint)
-			return &e->deliveries[i];
-	}
-	return NULL;
+	return e ? find_owed_to(e, ref->endpoint) : NULL;
 }
 
 static struct model_endpoint *find_endpoint(struct engine *m, uint32_t number)
@@ -249,8 +262,7 @@ static unsigned remove_owed(
 	unsigned n = 0;
 
 	for (size_t i = 0; i < m->n_events && n < max; i++) {
-		struct delivery_ref ref = {m->events[i].stored->event.id, endpoint};
-		struct model_delivery *at = find_delivery(m, &ref);
+		struct model_delivery *at = find_owed_to(&m->events[i], endpoint);
 		struct delivery after;
 
 		if (!at || at->d.state != state)
@@ -561,11 +573,10 @@ static void keep_house(struct engine *m, struct housekeeping *h)
 static int64_t oldest_pending(struct engine *m, uint32_t endpoint)
 {
 	for (size_t i = 0; i < m->n_events; i++) {
-		struct delivery_ref ref = {m->events[i].stored->event.id, endpoint};
-		struct model_delivery *at = find_delivery(m, &ref);
+		const struct model_delivery *at = find_owed_to(&m->events[i], endpoint);
 
 		if (at && at->d.state == DELIVERY_PENDING)
-			return event_id_ms(&ref.event);
+			return event_id_ms(&at->d.event);
 	}
 	return 0;
 }
@@ -642,12 +653,11 @@ static enum engine_result model_claim(struct engine *m, struct claim *claim)
 		struct model_delivery *next = NULL;
 
 		for (size_t i = 0; i < m->n_events; i++) {
-			struct delivery_ref ref = {m->events[i].stored->event.id, claim->endpoint};
-			struct model_delivery *at = find_delivery(m, &ref);
+			struct model_delivery *at = find_owed_to(&m->events[i], claim->endpoint);
 
 			if (!at || at->d.state != DELIVERY_PENDING || at->d.due_ms < last_due ||
 				(at->d.due_ms == last_due &&
-					event_id_compare(&ref.event, &last.event) <= 0))
+					event_id_compare(&at->d.event, &last.event) <= 0))
 				continue;
 			if (!next || at->d.due_ms < next->d.due_ms) {
 				next = at;
@@ -922,6 +932,23 @@ static void model_close(struct engine *m, int64_t now_ms)
 	free(m->endpoints);
 	free(m->keys);
 	free(m);
+}
+
+struct engine_found model_engine_found(const struct engine *m)
+{
+	struct engine_found found = m->found;
+
+	found.fresh = false;
+	return found;
+}
+
+void model_engine_each_delivery(const struct engine *m,
+	void (*found)(void *user, const struct delivery *delivery), void *user)
+{
+	for (size_t i = 0; i < m->n_events; i++) {
+		for (size_t j = 0; j < m->events[i].n; j++)
+			found(user, &m->events[i].deliveries[j].d);
+	}
 }
 
 static const char *model_broken(const struct engine *m)

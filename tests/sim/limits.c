@@ -1,0 +1,393 @@
+#include "limits.h"
+
+#include <string.h>
+
+#include "check.h"
+#include "kernel.h"
+#include "oracle.h"
+#include "queue_time.h"
+#include "receivers.h"
+
+#define ANY UINT32_MAX
+#define TURNS_MAX 3 /* of another endpoint while one waits for its first */
+#define DOUBTFUL_SHARE 4
+
+struct lane {
+	const struct endpoint *settings; /* NULL: there is none of this number */
+	/* What hookd knows of it in memory. */
+	unsigned in_flight;
+	unsigned window;
+	bool doubtful; /* gave no answer the last time */
+	int64_t not_before_ms;
+	double tokens;
+	int64_t tokens_ms;
+	struct attempt last; /* that the store keeps */
+	uint32_t gone_revision; /* of the settings that were answered 410; 0: none */
+	/* Turns. */
+	bool waits;
+	unsigned turns_of_others[RECEIVERS_MAX];
+	int64_t due_rest_ms; /* since when something could go, but for its rate; INT64_MAX */
+};
+
+static struct lane lanes[RECEIVERS_MAX];
+static const struct config *config;
+static bool started, all_paused;
+static unsigned free_slots, slots, suspects;
+
+static struct lane *lane_of(uint32_t endpoint)
+{
+	check(endpoint > 0 && endpoint < RECEIVERS_MAX, "endpoint %u is out of bounds", endpoint);
+	return &lanes[endpoint];
+}
+
+/* ---- Settings ---- */
+
+const struct endpoint *limits_of(uint32_t endpoint)
+{
+	return lane_of(endpoint)->settings;
+}
+
+struct limits_policy limits_policy_of(uint32_t endpoint)
+{
+	const struct endpoint *e = limits_of(endpoint);
+	struct limits_policy p = {.waits_s = config->delivery.retry_schedule.waits_s,
+		.n_waits = config->delivery.retry_schedule.n,
+		.max_age_s = config->delivery.max_age,
+		.retry_after_max_s = config->delivery.retry_after_max,
+		.timeout_s = (uint32_t)config->delivery.timeout};
+
+	if (e->retry_waits_s) {
+		p.waits_s = e->retry_waits_s;
+		p.n_waits = e->n_retry_waits;
+	}
+	if (e->max_age_s)
+		p.max_age_s = e->max_age_s == ENDPOINT_NONE ? 0 : e->max_age_s;
+	if (e->timeout_s)
+		p.timeout_s = e->timeout_s;
+	return p;
+}
+
+static unsigned most_in_flight(const struct lane *lane)
+{
+	return lane->settings->max_in_flight ? lane->settings->max_in_flight
+					     : (unsigned)config->delivery.max_in_flight;
+}
+
+static double rate_of(const struct lane *lane)
+{
+	double own = lane->settings->rate_per_s;
+
+	if (own == ENDPOINT_NONE)
+		return 0;
+	return own != 0 ? own : config->delivery.rate;
+}
+
+static double burst_of(const struct lane *lane)
+{
+	return lane->settings->burst ? lane->settings->burst : 1;
+}
+
+static void fill(struct lane *lane)
+{
+	lane->tokens = burst_of(lane);
+	lane->tokens_ms = queue_ms();
+}
+
+static void refill(struct lane *lane)
+{
+	int64_t now = queue_ms();
+
+	lane->tokens += (double)(now - lane->tokens_ms) * rate_of(lane) / 1000;
+	if (lane->tokens > burst_of(lane))
+		lane->tokens = burst_of(lane);
+	lane->tokens_ms = now;
+}
+
+/* What was counted until now says nothing of what comes. */
+static void forget_turns(struct lane *lane)
+{
+	lane->waits = false;
+	lane->due_rest_ms = INT64_MAX;
+}
+
+static void forget_all_turns(void)
+{
+	for (unsigned i = 0; i < RECEIVERS_MAX; i++)
+		forget_turns(&lanes[i]);
+}
+
+void limits_reset(void)
+{
+	memset(lanes, 0, sizeof(lanes));
+	started = all_paused = false;
+	forget_all_turns();
+}
+
+void limits_configured(const struct config *c)
+{
+	config = c;
+	for (unsigned i = 0; i < RECEIVERS_MAX; i++) {
+		if (lanes[i].settings)
+			fill(&lanes[i]);
+	}
+	forget_all_turns();
+}
+
+/* What the last answer asked for. */
+static int64_t asked_until_ms(const struct attempt *last, int64_t most_s)
+{
+	int64_t asked_s = last->retry_after_s < most_s ? last->retry_after_s : most_s;
+
+	if (!last->number || asked_s <= 0 || (last->http_status != 429 && last->http_status != 503))
+		return 0;
+	if (last->started_ms + asked_s * 1000 > queue_ms())
+		cover("Retry-After holds over a restart");
+	return last->started_ms + last->duration_ms + asked_s * 1000;
+}
+
+void limits_started(const struct config *c)
+{
+	for (unsigned i = 0; i < RECEIVERS_MAX; i++) {
+		struct lane *lane = &lanes[i];
+
+		lane->in_flight = 0;
+		lane->gone_revision = 0;
+		lane->doubtful = lane->last.number && !lane->last.http_status;
+		lane->window = lane->doubtful || !lane->last.number ? 1 : ANY;
+		lane->not_before_ms = asked_until_ms(&lane->last, c->delivery.retry_after_max);
+	}
+	limits_configured(c);
+	started = true;
+}
+
+void limits_stopped(void)
+{
+	started = false;
+	for (unsigned i = 0; i < RECEIVERS_MAX; i++)
+		lanes[i].settings = NULL;
+}
+
+void limits_pause_all(bool paused)
+{
+	all_paused = paused;
+	forget_all_turns();
+}
+
+void limits_edited(const struct endpoint *settings)
+{
+	struct lane *lane = lane_of(settings->number);
+
+	if (settings->paused == PAUSED_BY_HOOKD &&
+		!(lane->settings && lane->settings->paused == PAUSED_BY_HOOKD) && started) {
+		check(lane->gone_revision && settings->revision == lane->gone_revision + 1,
+			"endpoint %u is paused by hookd, though what answered 410 was another",
+			settings->number);
+		cover("a 410 pauses an endpoint");
+	}
+	if (!lane->settings && started)
+		lane->window = 1;
+	lane->settings = settings;
+	fill(lane);
+	forget_turns(lane);
+}
+
+void limits_forgotten(uint32_t endpoint)
+{
+	lane_of(endpoint)->settings = NULL;
+}
+
+void limits_gone(uint32_t endpoint, uint32_t revision)
+{
+	struct lane *lane = lane_of(endpoint);
+
+	if (revision > lane->gone_revision)
+		lane->gone_revision = revision;
+}
+
+void limits_stale(uint32_t endpoint)
+{
+	forget_turns(lane_of(endpoint));
+}
+
+unsigned limits_in_flight(uint32_t endpoint)
+{
+	return lane_of(endpoint)->in_flight;
+}
+
+/* ---- Sending ---- */
+
+static unsigned doubtful_in_flight(void)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < RECEIVERS_MAX; i++)
+		n += lanes[i].doubtful ? lanes[i].in_flight : 0;
+	return n;
+}
+
+static unsigned share_of_doubtful(unsigned all)
+{
+	return all >= DOUBTFUL_SHARE ? all / DOUBTFUL_SHARE : 1;
+}
+
+/* Everybody else who waits has seen this turn. */
+static void count_turn(const struct lane *lane)
+{
+	for (unsigned i = 0; i < RECEIVERS_MAX; i++) {
+		struct lane *other = &lanes[i];
+		unsigned *turns = &other->turns_of_others[lane - lanes];
+
+		if (!other->waits || other == lane || other->doubtful != lane->doubtful)
+			continue;
+		check(++*turns <= TURNS_MAX,
+			"endpoint %u starves: endpoint %u had %u turns while it waited for one", i,
+			(unsigned)(lane - lanes), *turns);
+		cover("one waits while another has its turn");
+	}
+}
+
+void limits_sent(
+	const struct senders *senders, uint32_t endpoint, bool suspect, unsigned n_suspects)
+{
+	struct lane *lane = lane_of(endpoint);
+	unsigned window;
+
+	check(started && lane->settings, "something is sent to endpoint %u, which is not there",
+		endpoint);
+	check(!lane->settings->removed, "something is sent to endpoint %u, which is removed",
+		endpoint);
+	check(!all_paused, "something is sent while all sending is paused");
+	check(!lane->settings->paused, "something is sent to endpoint %u, which is paused",
+		endpoint);
+	check(lane->not_before_ms <= queue_ms(),
+		"something is sent to endpoint %u, which is to be left alone for %lld ms", endpoint,
+		(long long)(lane->not_before_ms - queue_ms()));
+	window = most_in_flight(lane);
+	if (lane->window < window && !suspect)
+		window = lane->window;
+	check(lane->in_flight < window,
+		"endpoint %u gets %u attempts at once, of at most %u (window %u)", endpoint,
+		lane->in_flight + 1, most_in_flight(lane), lane->window);
+	if (rate_of(lane) > 0 && !suspect) { /* which had its turn before it was held back */
+		refill(lane);
+		check(lane->tokens >= 1 - 1e-6, "endpoint %u gets more than %g attempts a second",
+			endpoint, rate_of(lane));
+		lane->tokens -= 1;
+		cover("an endpoint with a rate is sent to");
+	}
+	if (lane->doubtful && !suspect) {
+		unsigned all =
+			senders_in_flight(senders) + senders_free_slots(senders) + n_suspects;
+
+		check(doubtful_in_flight() < share_of_doubtful(all),
+			"endpoints that do not answer have %u of %u slots, and get one more",
+			doubtful_in_flight(), all);
+		cover("an endpoint that does not answer is tried");
+	}
+	lane->in_flight++;
+	forget_turns(lane);
+	count_turn(lane);
+}
+
+/* Twice as much after each success, until it is no limit any more. */
+static void widen(struct lane *lane)
+{
+	unsigned most = lane->settings ? most_in_flight(lane) : 1;
+
+	if (lane->window < most / 2 + 1)
+		lane->window *= 2;
+	else
+		lane->window = ANY;
+}
+
+void limits_ended(uint32_t endpoint, enum limits_effect effect, int64_t not_before_ms)
+{
+	struct lane *lane = lane_of(endpoint);
+
+	check(lane->in_flight > 0, "an attempt for endpoint %u ends that never began", endpoint);
+	lane->in_flight--;
+	if (not_before_ms > lane->not_before_ms)
+		lane->not_before_ms = not_before_ms;
+	if (effect != NOT_MADE && lane->doubtful != (effect == SILENCE))
+		forget_all_turns();
+	switch (effect) {
+	case DID_WELL:
+		lane->doubtful = false;
+		widen(lane);
+		break;
+	case ANSWERED:
+		lane->doubtful = false;
+		break;
+	case SILENCE:
+		lane->doubtful = true;
+		lane->window = 1;
+		break;
+	case NOT_MADE:
+		break;
+	}
+	forget_turns(lane);
+}
+
+void limits_put_off(uint32_t endpoint, int64_t not_before_ms)
+{
+	struct lane *lane = lane_of(endpoint);
+
+	if (not_before_ms > lane->not_before_ms)
+		lane->not_before_ms = not_before_ms;
+	forget_turns(lane);
+}
+
+void limits_stored(uint32_t endpoint, const struct attempt *attempt)
+{
+	lane_of(endpoint)->last = *attempt;
+}
+
+/* ---- At rest ---- */
+
+void limits_rests(const struct senders *senders, unsigned n_suspects)
+{
+	slots = free_slots = senders_free_slots(senders);
+	suspects = n_suspects;
+	for (unsigned i = 0; i < RECEIVERS_MAX; i++)
+		slots += lanes[i].in_flight;
+	for (unsigned i = 0; i < RECEIVERS_MAX; i++) {
+		const struct lane *lane = &lanes[i];
+
+		if (lane->settings && lane->gone_revision == lane->settings->revision)
+			check(lane->settings->paused || lane->settings->removed,
+				"endpoint %u answered 410 and is not paused", i);
+	}
+}
+
+/* So long may a rate keep back what is due. */
+static int64_t patience_ms(const struct lane *lane)
+{
+	return rate_of(lane) > 0 ? (int64_t)(3000 / rate_of(lane)) + 3000 : 0;
+}
+
+void limits_waits(uint32_t endpoint, int64_t due_ms)
+{
+	struct lane *lane = lane_of(endpoint);
+	int64_t now = queue_ms();
+
+	if (!lane->settings || lane->settings->paused || lane->settings->removed || all_paused ||
+		lane->not_before_ms > now || lane->in_flight > 0)
+		return;
+	if (lane->doubtful && suspects)
+		return; /* which may hold the slots that such endpoints share */
+	if (free_slots == 0 ||
+		(lane->doubtful && doubtful_in_flight() >= share_of_doubtful(slots))) {
+		if (!lane->waits)
+			memset(lane->turns_of_others, 0, sizeof(lane->turns_of_others));
+		lane->waits = rate_of(lane) == 0; /* with one, it may not stand in the ring */
+		lane->due_rest_ms = INT64_MAX;
+		cover("an endpoint waits for its turn");
+		return;
+	}
+	if (lane->due_rest_ms == INT64_MAX)
+		lane->due_rest_ms = now;
+	check(now - lane->due_rest_ms <= patience_ms(lane),
+		"endpoint %u starves: it is owed a delivery since %lld ms, %u slots are free, and nothing moves",
+		endpoint, (long long)(now - due_ms), free_slots);
+	cover("what is due and may go is looked for");
+}
