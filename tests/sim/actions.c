@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../daemon/channel.h"
 #include "check.h"
 #include "dice.h"
 #include "disk.h"
@@ -22,9 +23,9 @@
 #define PAGE 64
 #define DAY_MS 86400000
 
-static const char *const tenants[] = {"", "acme"};
+static const char *const tenants[] = {"", "acme", ""};
 static const char *const types[] = {"order.paid", "order.lost", "user.new", POISON_TYPE};
-static const char *const patterns[] = {"*", "order.*", "user.new", "*", POISON_TYPE};
+static const char *const patterns[] = {"*", "order.*", "*", "*", "user.new"};
 
 /* What was submitted, to be submitted again. */
 struct draft {
@@ -178,12 +179,14 @@ static void hand_in(struct submission *s)
 
 static struct draft draft_event(void)
 {
-	struct draft draft = {.tenant = tenants[dice(2)],
+	struct draft draft = {.tenant = tenants[dice(3)],
 		.type = types[dice(world.poisonous ? 4 : 3)],
 		.key = dice(2) ? (int)dice(KEYS_MAX) : -1,
 		.content = (uint32_t)dice_bits(),
-		.len = (uint32_t)dice_spread(0, dice_once_in(200) ? 100000 : 2000)};
+		.len = (uint32_t)dice_spread(0, 2000)};
 
+	if (dice_once_in(200))
+		draft.len = CHANNEL_INLINE_MAX + 1 + dice(2000);
 	if (dice_once_in(6))
 		draft.deliver_at_wall_ms =
 			kernel_wall_ms() + dice_spread(0, DAY_MS / 2) - dice_spread(0, 10000);
@@ -287,7 +290,7 @@ static void create(struct change *c, struct endpoint *draft)
 {
 	snprintf(c->name, sizeof(c->name), "e%u", draft->number);
 	snprintf(c->url, sizeof(c->url), "https://r%u.example/", draft->number);
-	draft->tenant = tenants[dice(2)];
+	draft->tenant = tenants[dice(3)];
 	draft->name = c->name;
 	draft->url = c->url;
 	draft->description = "";
@@ -603,7 +606,8 @@ static void reload(void)
 static void stop(void)
 {
 	cover("action: stop");
-	disk_troubles.crashes_next = disk_troubles.breaks_next = false;
+	disk_troubles.crashes_next = false;
+	disk_troubles.breaks_next = NOTHING;
 	hookd_begin_stop();
 }
 
@@ -657,7 +661,7 @@ static void trouble_disk(void)
 		disk_troubles.damages_once_in = dice_once_in(4) ? 50 : 0;
 		break;
 	case 4:
-		disk_troubles.breaks_next = dice_once_in(4);
+		disk_troubles.breaks_next = dice_once_in(3) ? 1 + dice(CLAIM) : NOTHING;
 		break;
 	}
 	trace("the disk is %s%s%s, commits take up to %lld us",
@@ -698,24 +702,24 @@ static const struct {
 	{5, set, true},
 	{4, pause_one, true},
 	{6, resume_one, true},
-	{2, remove_one, true},
+	{1, remove_one, true},
 	{2, rotate, true},
-	{14, verb_one, true},
+	{20, verb_one, true},
 	{8, verb_many, true},
 	{3, pause_or_resume_all, true},
 	{2, try_out, true},
 	{2, reload, true},
-	{2, stop, true},
-	{4, kill_soon, true},
+	{1, stop, true},
+	{2, kill_soon, true},
 	{14, change_receiver, false},
-	{8, trouble_senders, false},
-	{6, trouble_disk, false},
+	{10, trouble_senders, false},
+	{8, trouble_disk, false},
 	{3, set_clock, false},
 	{2, sleep_machine, false},
 };
 #define N_ACTIONS (sizeof(actions) / sizeof(actions[0]))
 
-void actions_act(void)
+bool actions_act(void)
 {
 	unsigned sum = 0, chosen;
 
@@ -724,12 +728,14 @@ void actions_act(void)
 	chosen = dice(sum);
 	for (size_t i = 0; i < N_ACTIONS; i++) {
 		if (chosen < actions[i].weight) {
-			if (hookd.state == HOOKD_UP || !actions[i].needs_hookd)
-				actions[i].act();
-			return;
+			if (hookd.state != HOOKD_UP && actions[i].needs_hookd)
+				return false;
+			actions[i].act();
+			return true;
 		}
 		chosen -= actions[i].weight;
 	}
+	return false;
 }
 
 int64_t actions_pause_us(void)
@@ -764,7 +770,7 @@ void actions_begin(void)
 	choose_config(&hookd.next_config);
 	memset(&hookd.box, 7, sizeof(hookd.box));
 	world.endpoints_max = 1 + dice(8);
-	world.poisonous = dice_once_in(4);
+	world.poisonous = dice_once_in(3);
 	world.pace_us = dice_spread(1000, 600 * (int64_t)1000000);
 	receivers_calm();
 }

@@ -10,7 +10,7 @@ void actions_reset(void);
 /* The machine and its configuration, before hookd starts for the first time. */
 void actions_begin(void);
 void actions_add_endpoints(void); /* the first ones */
-void actions_act(void);
+bool actions_act(void); /* false: hookd was not there for it */
 
 /* Everything works again, nothing is paused, nothing is refused. */
 void actions_calm(void);

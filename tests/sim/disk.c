@@ -90,8 +90,8 @@ static enum engine_result disk_commit(struct engine *engine, struct batch *batch
 	pause_commit();
 	if (dead)
 		return ENGINE_BROKEN;
-	if (disk_troubles.breaks_next && dice(2)) {
-		disk_troubles.breaks_next = false;
+	if (disk_troubles.breaks_next == BEFORE_COMMIT) {
+		disk_troubles.breaks_next = NOTHING;
 		cover("a commit fails before it took effect");
 		return ENGINE_BROKEN;
 	}
@@ -102,8 +102,10 @@ static enum engine_result disk_commit(struct engine *engine, struct batch *batch
 	oracle_committed(batch, engine, disk_troubles.full,
 		batch->housekeeping.oldest_delivered > 0, verb_at, verb_changed);
 	pause_commit();
-	if (disk_troubles.breaks_next || dead) {
-		disk_troubles.breaks_next = false;
+	if (dead)
+		return ENGINE_BROKEN;
+	if (disk_troubles.breaks_next == AFTER_COMMIT) {
+		disk_troubles.breaks_next = NOTHING;
 		cover("a commit fails after it took effect");
 		return ENGINE_BROKEN;
 	}
@@ -116,8 +118,8 @@ static enum engine_result disk_claim(struct engine *engine, struct claim *claim)
 
 	if (dead)
 		return ENGINE_BROKEN;
-	if (disk_troubles.breaks_next && dice_once_in(4)) {
-		disk_troubles.breaks_next = false;
+	if (disk_troubles.breaks_next == CLAIM) {
+		disk_troubles.breaks_next = NOTHING;
 		cover("a claim fails");
 		return ENGINE_BROKEN;
 	}

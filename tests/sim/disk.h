@@ -16,7 +16,7 @@ struct disk_troubles {
 	bool pressed; /* above the mark where old events give way */
 	int64_t slowest_us; /* commit */
 	unsigned damages_once_in; /* claimed deliveries; 0: never */
-	bool breaks_next; /* the next commit fails, before or after it took effect, or a claim */
+	enum { NOTHING, BEFORE_COMMIT, AFTER_COMMIT, CLAIM } breaks_next;
 	bool crashes_next; /* hookd is killed in the middle of the next commit */
 };
 extern struct disk_troubles disk_troubles;

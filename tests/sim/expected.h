@@ -53,6 +53,7 @@ struct expected_event {
 	uint32_t payload_len;
 	bool is_poison;
 	bool gone;
+	bool settled; /* nothing happens to it by itself any more */
 	uint32_t n;
 	struct expected *deliveries;
 };

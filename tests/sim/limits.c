@@ -265,9 +265,8 @@ void limits_sent(
 	window = most_in_flight(lane);
 	if (lane->window < window && !suspect)
 		window = lane->window;
-	check(lane->in_flight < window,
-		"endpoint %u gets %u attempts at once, of at most %u (window %u)", endpoint,
-		lane->in_flight + 1, most_in_flight(lane), lane->window);
+	check(lane->in_flight < window, "endpoint %u gets %u attempts at once, of at most %u now",
+		endpoint, lane->in_flight + 1, window);
 	if (rate_of(lane) > 0 && !suspect) { /* which had its turn before it was held back */
 		refill(lane);
 		check(lane->tokens >= 1 - 1e-6, "endpoint %u gets more than %g attempts a second",

@@ -34,6 +34,7 @@
 #define DRAIN_US ((int64_t)4 * 86400 * 1000000)
 #define SETTLE_US ((int64_t)60 * 1000000)
 #define RETENTION_US ((int64_t)3 * 86400 * 1000000)
+#define NOBODY_THERE_US 1000000 /* then people come back a little later */
 #define WORKERS_MAX 64
 
 struct story {
@@ -116,11 +117,13 @@ static void step(struct story *h)
 	kernel_advance(next_us);
 	if (next_us < h->next_action_us)
 		return;
-	actions_act();
+	h->next_action_us = next_us + actions_pause_us();
+	if (actions_act())
+		h->actions_left--;
+	else
+		h->next_action_us += NOBODY_THERE_US;
 	if (!h->kill_in)
 		h->kill_in = actions_kill_in();
-	h->actions_left--;
-	h->next_action_us = kernel_mono_us() + actions_pause_us();
 }
 
 static void run_until(struct story *h, int64_t until_us, bool (*done)(void))
@@ -155,12 +158,13 @@ static void run_story(struct story *h)
 	actions_begin();
 	hookd_start();
 	actions_add_endpoints();
-	h->actions_left = 50 + (unsigned)dice_spread(0, 400);
+	h->actions_left = 100 + (unsigned)dice_spread(0, 400);
 	h->next_action_us = kernel_mono_us();
 	while (h->actions_left)
 		step(h);
 	h->kill_in = 0;
-	disk_troubles.breaks_next = disk_troubles.crashes_next = false;
+	disk_troubles.breaks_next = NOTHING;
+	disk_troubles.crashes_next = false;
 	worker_troubles.cannot_start = worker_troubles.dies_at_start = false;
 	run_until(h, INT64_MAX, is_up);
 	run_until(h, kernel_mono_us() + SETTLE_US, is_answered);

@@ -186,6 +186,7 @@ static void note_verb(struct expected *d)
 {
 	d->verbs++;
 	d->verb_batch = expectations.batches;
+	expected_find_event(&d->event)->settled = false;
 	limits_stale(d->endpoint);
 	if (d->sent || d->answered_for)
 		cover("a verb on a delivery under way");
@@ -560,26 +561,36 @@ void oracle_acknowledged(const struct event_id *event)
 
 /* ---- At rest ---- */
 
+static void rest_on(const struct expected *d, unsigned n_suspects)
+{
+	check(!d->answered_for, "the outcome of %s waits, and the store rests", expected_name(d));
+	if (!expected_is_owed(d))
+		return;
+	check(!expectations.endpoints[d->endpoint].removed,
+		"%s is owed to an endpoint that is removed, and nothing moves", expected_name(d));
+	if (d->state == DELIVERY_PENDING && !d->sent && d->due_ms <= queue_ms() &&
+		!(n_suspects && expected_n_suspects(d->endpoint)))
+		limits_waits(d->endpoint, d->due_ms);
+}
+
 void oracle_rests(const struct senders *senders)
 {
-	unsigned suspects = expected_n_suspects(0);
+	unsigned n_suspects = expected_n_suspects(0);
 
-	if (!oracle_is_reported())
-		return;
-	limits_rests(senders, suspects);
+	limits_rests(senders, n_suspects);
 	for (size_t i = expectations.first_left; i < expectations.n; i++) {
-		for (uint32_t j = 0; j < expectations.events[i].n; j++) {
-			const struct expected *d = &expectations.events[i].deliveries[j];
+		struct expected_event *e = &expectations.events[i];
+		bool settled = true;
 
-			check(!d->answered_for, "the outcome of %s waits, and the store rests",
-				expected_name(d));
-			check(!expected_is_owed(d) || !expectations.endpoints[d->endpoint].removed,
-				"%s is owed to an endpoint that is removed, and nothing moves",
-				expected_name(d));
-			if (d->state == DELIVERY_PENDING && !d->sent && d->due_ms <= queue_ms() &&
-				!(suspects && expected_n_suspects(d->endpoint)))
-				limits_waits(d->endpoint, d->due_ms);
+		if (e->settled)
+			continue;
+		for (uint32_t j = 0; j < e->n; j++) {
+			const struct expected *d = &e->deliveries[j];
+
+			rest_on(d, n_suspects);
+			settled = settled && !expected_is_owed(d) && !d->claimed;
 		}
+		e->settled = settled;
 	}
 }
 
