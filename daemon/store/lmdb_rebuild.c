@@ -338,10 +338,14 @@ static int fail(struct problem *problem, const char *path, const char *why)
 static int swap(const char *path, const char *new_path, const char *directory)
 {
 	char aside[4096 + 16];
+	int r;
 
 	snprintf(aside, sizeof(aside), "%s.damaged", path);
 	if (unlink(aside) < 0 && errno != ENOENT)
 		return -errno;
+	r = lmdb_sync_path(new_path);
+	if (r < 0)
+		return r;
 	if (link(path, aside) < 0 || rename(new_path, path) < 0)
 		return -errno;
 	return lmdb_sync_path(directory);
