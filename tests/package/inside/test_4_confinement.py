@@ -11,6 +11,7 @@ import subprocess
 
 import pytest
 
+from harness import wait_until
 from ledger import assert_holds
 from machine import (CHANGED, DEAD, FAILING, PAUSED, TEST, WORKING, Cursor, drop_in, fork_as, run, show,
                      systemctl)
@@ -35,6 +36,23 @@ def test_hookd_and_its_senders_have_no_rights_and_get_none(hookd):
         for kind in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]:
             assert int(status[kind], 16) == 0, kind
         assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
+
+
+def test_senders_are_confined_further_than_hookd_and_work(hookd):
+    with hookd.ledger(seed=52) as ledger:
+        ledger.add_endpoint("e")
+        ledger.submit(ledger.make())
+        ledger.settle()
+        assert_holds(ledger.books())
+
+    def are_confined():
+        """They are so before their first request, and one of the two may not have had any."""
+        own, *theirs = [int(status_of(pid)["Seccomp_filters"]) for pid in [hookd.pid, *hookd.senders()]]
+        return len(theirs) == 2 and all(n > own for n in theirs)
+
+    wait_until(are_confined, what="every sender has a filter of its own")
+    status = hookd.manage.get("/v1/status").json
+    assert status["senders"]["running"] == status["senders"]["wanted"] == 2 and status["problems"] == []
 
 
 def tried(directory):

@@ -23,7 +23,7 @@ def test_an_upgrade_keeps_the_queue_and_refuses_nobody(hookd):
     systemctl("enable", "hookd-metrics.socket")
     with hookd.ledger(seed=71) as ledger:
         ledger.add_endpoint("up", retry_schedule_s=[1] * 50)
-        ledger.add_endpoint("down", manner={"fail": 1, "statuses": [503]}, retry_schedule_s=[1] * 50)
+        down = ledger.add_endpoint("down", manner={"fail": 1, "statuses": [503]}, retry_schedule_s=[1] * 50)
         for _ in range(50):
             assert ledger.submit(ledger.make(key=True)) == "stored"
         pid, names, cursor = hookd.pid, sockets(), Cursor()
@@ -38,7 +38,7 @@ def test_an_upgrade_keeps_the_queue_and_refuses_nobody(hookd):
         assert sockets() == names
         assert systemctl("is-enabled", "hookd-metrics.socket").stdout.strip() == "enabled"
         assert hookd.manage.get("/v1/endpoints/down").json["queue"]["pending"] >= 50
-        ledger.set_manner("/default/down")
+        ledger.set_manner(down)
         ledger.settle(120)
         assert_holds(ledger.books())
     systemctl("disable", "hookd-metrics.socket")

@@ -33,7 +33,7 @@ def test_a_removal_stops_everything_and_keeps_what_is_owed(hookd):
     systemctl("stop", *UNITS)
     systemctl("start", "hookd-metrics.socket", *UNITS)
     with hookd.ledger(seed=81) as ledger:
-        ledger.add_endpoint("e", manner={"fail": 1, "statuses": [503]}, retry_schedule_s=[1] * 50)
+        endpoint = ledger.add_endpoint("e", manner={"fail": 1, "statuses": [503]}, retry_schedule_s=[1] * 50)
         cursor = Cursor()
         with ledger.producers(8, pace_s=0.002):
             time.sleep(0.5)
@@ -51,7 +51,7 @@ def test_a_removal_stops_everything_and_keeps_what_is_owed(hookd):
         install(*PACKAGES)
         assert all(is_active(unit) for unit in UNITS)
         assert systemctl("is-enabled", "hookd-metrics.socket").stdout.strip() == "enabled"
-        ledger.set_manner("/default/e")
+        ledger.set_manner(endpoint)
         ledger.settle(120)
         assert_holds(ledger.books())
 
