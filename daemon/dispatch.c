@@ -27,6 +27,7 @@
 #define UNSENT_SIZE 128
 #define FAULT_KEPT_MS 120000 /* an attempt that meets a fault comes again within a minute */
 #define NOT_BEFORE_WALL_MS 1 /* deliver_at is checked to the millisecond */
+#define EARLY_MAX_MS (10 * 60 * 1000) /* a wall clock that was wrong may be right again by then */
 
 /* An attempt under way. */
 struct job {
@@ -406,7 +407,7 @@ static bool is_early(struct dispatch *d, struct slot *slot, struct claimed *clai
 		claimed->delivery.attempts > 0 || claimed->delivery.turn > 0)
 		return false;
 	op = new_outcome(d, &claimed->delivery, "", OUTCOME_EARLY);
-	op->outcome.due_ms = now_ms(d) + early_ms;
+	op->outcome.due_ms = now_ms(d) + (early_ms < EARLY_MAX_MS ? early_ms : EARLY_MAX_MS);
 	schedule_ended(
 		d->schedule, slot, claimed_payload_len(claimed), EFFECT_NOT_MADE, 0, now_ms(d));
 	store_outcome(d->store, op);

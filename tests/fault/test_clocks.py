@@ -181,6 +181,20 @@ def test_wall_clock_that_went_back_delivers_nothing_before_its_deliver_at(start,
     assert clock.now() >= due and receiver.requests[0].time + clock.offset >= due - 0.05
 
 
+def test_wall_clock_that_was_wrong_does_not_postpone_for_years(start, clock, receive):
+    """A machine without a clock of its own wakes up in 1970, and learns the time a minute later."""
+    hookd = start()
+    receiver = receive()
+    hookd.admin.add_endpoint("e", receiver.url)
+    receipt = hookd.submit.submit("t", 1, deliver_at=clock.text(ahead_s=2))
+    clock.step(STEPS["to 1970"])
+    time.sleep(3)  # by now it was looked at, and is early by that clock
+    delivery = hookd.manage.delivery(receipt["id"], "e")
+    assert delivery["state"] == "pending" and not receiver.requests
+    ahead = datetime.datetime.fromisoformat(delivery["next_attempt_at"].replace("Z", "+00:00")).timestamp() - clock.now()
+    assert 0 < ahead <= 600
+
+
 def test_times_shown_to_people_follow_the_wall_clock(start, clock, receive):
     hookd, receiver = start(), receive()
     hookd.admin.add_endpoint("fine", receiver.url)
