@@ -13,6 +13,7 @@
 #include "kernel.h"
 #include "limits.h"
 #include "oracle.h"
+#include "queue_time.h"
 #include "receivers.h"
 #include "worker.h"
 
@@ -690,6 +691,12 @@ static void sleep_machine(void)
 	kernel_sleep(ms);
 }
 
+static void change_file(void)
+{
+	cover("action: change a file that senders read");
+	kernel_change_file();
+}
+
 static const struct {
 	unsigned weight;
 	void (*act)(void);
@@ -715,6 +722,7 @@ static const struct {
 	{10, trouble_senders, false},
 	{8, trouble_disk, false},
 	{3, set_clock, false},
+	{1, change_file, false},
 	{2, sleep_machine, false},
 };
 #define N_ACTIONS (sizeof(actions) / sizeof(actions[0]))
@@ -768,7 +776,8 @@ void actions_begin(void)
 {
 	hookd.next_config.senders.count = 1 + dice(3);
 	choose_config(&hookd.next_config);
-	memset(&hookd.box, 7, sizeof(hookd.box));
+	hookd.box.has_previous = false;
+	memset(&hookd.box.current, 7, sizeof(hookd.box.current));
 	world.endpoints_max = 1 + dice(8);
 	world.poisonous = dice_once_in(3);
 	world.pace_us = dice_spread(1000, 600 * (int64_t)1000000);
@@ -788,6 +797,8 @@ void actions_calm(void)
 	worker_troubles = (struct worker_troubles){.harmless = true};
 	disk_troubles = (struct disk_troubles){.slowest_us = 1000};
 	world.kill_in = 0;
+	if (kernel_wall_ms() < queue_ms())
+		kernel_step_wall(queue_ms() - kernel_wall_ms());
 	each_endpoint(RESUME);
 	if (store_sending(hookd.store)->paused)
 		switch_sending(false);

@@ -143,7 +143,7 @@ static enum engine_result disk_stats(
 	enum engine_result result = engine_model.stats(engine, limits, stats);
 
 	if (disk_troubles.pressed)
-		stats->used_bytes = limits->budget_bytes;
+		stats->history_in_the_way = true;
 	return dead ? ENGINE_BROKEN : result;
 }
 

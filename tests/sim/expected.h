@@ -33,7 +33,7 @@ struct expected {
 	bool answered_made; /* and is one of an attempt that was made */
 	unsigned claimed_verbs;
 	uint64_t claimed_batch;
-	int64_t claimed_due_ms;
+	int64_t claimed_due_ms, claimed_aged_from_ms;
 	bool unsendable; /* no sender took it */
 	uint32_t sent_revision; /* of the endpoint's settings */
 	unsigned deaths; /* of senders that had it, as far as hookd remembers */

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../daemon/host_files.h"
 #include "check.h"
 #include "dice.h"
 #include "loop.h"
@@ -62,6 +63,7 @@ static struct {
 	int n_files; /* none is open from there on */
 	struct child children[CHILDREN_MAX];
 	pid_t next_pid;
+	int64_t changes; /* of the host's files */
 	int channel_fd; /* of the child that is about to be spawned */
 } k;
 
@@ -359,15 +361,22 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 static size_t take_passed(struct pipe *pipe, struct msghdr *message, size_t n)
 {
 	struct cmsghdr *head = message->msg_control;
+	int fd;
 
 	message->msg_controllen = 0;
 	if (pipe->n_passed && pipe->passed[0].at == 0) {
-		message->msg_controllen = CMSG_SPACE(sizeof(int));
-		head->cmsg_level = SOL_SOCKET;
-		head->cmsg_type = SCM_RIGHTS;
-		head->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(head), &pipe->passed[0].fd, sizeof(int));
+		fd = pipe->passed[0].fd;
 		memmove(pipe->passed, pipe->passed + 1, --pipe->n_passed * sizeof(pipe->passed[0]));
+		if (head) {
+			message->msg_controllen = CMSG_SPACE(sizeof(int));
+			head->cmsg_level = SOL_SOCKET;
+			head->cmsg_type = SCM_RIGHTS;
+			head->cmsg_len = CMSG_LEN(sizeof(int));
+			memcpy(CMSG_DATA(head), &fd, sizeof(int));
+		} else {
+			message->msg_flags |= MSG_CTRUNC;
+			close(fd);
+		}
 	}
 	if (pipe->n_passed && n > pipe->passed[0].at)
 		n = pipe->passed[0].at;
@@ -396,6 +405,21 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags)
 	memmove(pipe->bytes, pipe->bytes + n, pipe->used - n);
 	pipe->used -= n;
 	return (ssize_t)n;
+}
+
+/* ---- Files ---- */
+
+void kernel_change_file(void)
+{
+	k.changes++;
+}
+
+void __wrap_host_files_look(struct host_files *files, const char *ca_file);
+void __wrap_host_files_look(struct host_files *files, const char *ca_file)
+{
+	(void)ca_file;
+	memset(files, 0, sizeof(*files));
+	files->stamps[0].changed_s = k.changes;
 }
 
 /* ---- Processes ---- */

@@ -35,6 +35,9 @@ int64_t kernel_next_timer_us(void);
 bool kernel_is_readable(int fd);
 bool kernel_is_writable(int fd);
 
+/* One of the host's files that senders read is written anew. */
+void kernel_change_file(void);
+
 /* ---- Processes ---- */
 
 /* A child has died. */

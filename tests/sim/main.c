@@ -34,6 +34,7 @@
 #define DRAIN_US ((int64_t)4 * 86400 * 1000000)
 #define SETTLE_US ((int64_t)60 * 1000000)
 #define RETENTION_US ((int64_t)3 * 86400 * 1000000)
+#define HURRY 200 /* once in so many turns, an action does not wait for its time */
 #define NOBODY_THERE_US 1000000 /* then people come back a little later */
 #define WORKERS_MAX 64
 
@@ -97,12 +98,27 @@ static int64_t earlier(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
-/* One turn, or on to when there is one. */
+static void act(struct story *h)
+{
+	h->next_action_us = kernel_mono_us() + actions_pause_us();
+	if (actions_act())
+		h->actions_left--;
+	else
+		h->next_action_us += NOBODY_THERE_US;
+	if (!h->kill_in)
+		h->kill_in = actions_kill_in();
+}
+
+/* One turn, or on to when there is one. Now and then an action comes between two turns. */
 static void step(struct story *h)
 {
 	int64_t next_us;
 
 	keep_alive(h);
+	if (h->actions_left && dice_once_in(HURRY)) {
+		act(h);
+		return;
+	}
 	if (loop_turn()) {
 		check(++h->turns < TURNS_AT_ONCE, "hookd spins");
 		return;
@@ -117,13 +133,7 @@ static void step(struct story *h)
 	kernel_advance(next_us);
 	if (next_us < h->next_action_us)
 		return;
-	h->next_action_us = next_us + actions_pause_us();
-	if (actions_act())
-		h->actions_left--;
-	else
-		h->next_action_us += NOBODY_THERE_US;
-	if (!h->kill_in)
-		h->kill_in = actions_kill_in();
+	act(h);
 }
 
 static void run_until(struct story *h, int64_t until_us, bool (*done)(void))

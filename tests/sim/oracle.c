@@ -506,6 +506,7 @@ void oracle_committed(const struct batch *batch, const struct engine *engine, bo
 			follow_endpoint((const struct endpoint_op *)op);
 			break;
 		case OP_SENDING:
+		case OP_KEY:
 			break;
 		case OP_SUBMIT:
 			follow_submit((const struct submit_op *)op, full);
@@ -534,6 +535,7 @@ void oracle_claimed(const struct claim *claim)
 		d->claimed_verbs = d->verbs;
 		d->claimed_batch = expectations.batches;
 		d->claimed_due_ms = d->due_ms;
+		d->claimed_aged_from_ms = d->aged_from_ms;
 	}
 }
 

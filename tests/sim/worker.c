@@ -24,7 +24,7 @@ struct worker {
 	pid_t pid;
 	struct channel *channel;
 	struct event *timer; /* until it is ready; later, until it has left */
-	bool ready, stopping, hangs;
+	bool ready, unfit, stopping, hangs;
 	unsigned n_attempts;
 	struct job *attempts;
 	uint32_t max_in_flight;
@@ -135,8 +135,12 @@ static void on_reaction(evutil_socket_t fd, short what, void *user)
 
 	(void)fd;
 	(void)what;
-	if (worker->hangs)
+	if (worker->hangs || worker->unfit)
 		return;
+	if (!worker->ready) { /* which its answers have to follow */
+		event_add(job->timer, &(struct timeval){0, LEAVE_MS * 1000});
+		return;
+	}
 	if (job->kills) {
 		end(worker, "is killed by its attempt");
 		return;
@@ -215,28 +219,51 @@ static void set_timer(struct worker *worker, int64_t ms)
 	event_add(worker->timer, &(struct timeval){ms / 1000, ms % 1000 * 1000});
 }
 
+/* It cannot work, and says so before it goes. */
+static void refuse(struct worker *worker)
+{
+	struct byte_writer body;
+	struct frame *frame = frame_new(FRAME_UNFIT, UNFIT_SIZE + 2, &body);
+
+	assert(frame);
+	frame_put_unfit(&body, "the simulation does not let it");
+	channel_send(worker->channel, frame, &body, -1);
+	worker->unfit = true;
+	set_timer(worker, LEAVE_MS);
+	cover("a sender says that it cannot work");
+}
+
+/* Says that it can work, or that it cannot, or dies. */
+static void begin(struct worker *worker)
+{
+	struct byte_writer body;
+
+	if (!worker_troubles.dies_at_start) {
+		worker->ready = true;
+		channel_send(worker->channel, frame_new(FRAME_READY, 0, &body), &body, -1);
+		if (worker->stopping)
+			set_timer(worker, LEAVE_MS);
+	} else if (dice(2)) {
+		end(worker, "dies at its start");
+	} else {
+		refuse(worker);
+	}
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *user)
 {
 	struct worker *worker = user;
-	struct byte_writer body;
+	bool done = worker->stopping && worker->n_attempts == 0;
 
 	(void)fd;
 	(void)what;
 	if (worker->hangs)
 		return;
-	if (!worker->ready && worker_troubles.dies_at_start) {
-		end(worker, "dies at its start");
-		return;
-	}
-	if (!worker->ready) {
-		worker->ready = true;
-		channel_send(worker->channel, frame_new(FRAME_READY, 0, &body), &body, -1);
-	}
-	if (!worker->stopping)
-		return;
-	if (worker->n_attempts == 0 && channel_is_idle(worker->channel))
+	if (!worker->ready && !worker->unfit)
+		begin(worker);
+	else if ((done || worker->unfit) && channel_is_idle(worker->channel))
 		end(worker, "leaves");
-	else
+	else if (worker->stopping || worker->unfit)
 		set_timer(worker, LEAVE_MS);
 }
 
@@ -257,10 +284,12 @@ static bool on_frame(void *user, enum frame_type type, struct byte_reader *body)
 		return take_request(worker, body);
 	case FRAME_STOP:
 		worker->stopping = true;
-		set_timer(worker, LEAVE_MS);
+		if (worker->ready)
+			set_timer(worker, LEAVE_MS);
 		return true;
 	case FRAME_READY:
 	case FRAME_OUTCOME:
+	case FRAME_UNFIT:
 		break;
 	}
 	check(false, "hookd sends a frame of type %d to a sender", (int)type);
@@ -280,7 +309,8 @@ bool worker_cannot_start(void)
 
 void worker_start(pid_t pid, int fd)
 {
-	static const struct channel_callbacks callbacks = {on_frame, on_closed};
+	static const struct channel_callbacks callbacks = {
+		.frame = on_frame, .closed = on_closed, .takes_files = true};
 	struct worker *worker = calloc(1, sizeof(*worker));
 
 	assert(worker);
