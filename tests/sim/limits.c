@@ -285,7 +285,8 @@ void limits_sent(
 	}
 	lane->in_flight++;
 	forget_turns(lane);
-	count_turn(lane);
+	if (!suspect) /* it had its turn long ago */
+		count_turn(lane);
 }
 
 /* Twice as much after each success, until it is no limit any more. */
