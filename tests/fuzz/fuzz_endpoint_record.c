@@ -11,7 +11,7 @@
 
 #define NUMBER 7
 
-static const struct secretbox box = {.key = {1, 2, 3}, .key_id = {4, 5, 6}};
+static const struct secretbox box = {.current = {.bytes = {1, 2, 3}, .id = {4, 5, 6}}};
 
 static void check_endpoint(const struct endpoint *e)
 {
@@ -33,9 +33,12 @@ static void check_endpoint(const struct endpoint *e)
 static struct endpoint *read_back(const uint8_t *blob, size_t len)
 {
 	struct endpoint *endpoint = NULL;
+	uint8_t key_id[SECRETBOX_KEY_ID_LEN];
 
-	return endpoint_record_read(NUMBER, false, blob, len, &box, &endpoint) == 0 ? endpoint
-										    : NULL;
+	if (endpoint_record_read(NUMBER, false, blob, len, &box, &endpoint, key_id) != 0)
+		return NULL;
+	promise(memcmp(key_id, box.current.id, sizeof(key_id)) == 0);
+	return endpoint;
 }
 
 static void check_rewriting(const struct endpoint *e, size_t sealed_len)
