@@ -782,8 +782,8 @@ static int start(struct hookd *h)
 		return r;
 	r = store_start(h->store);
 	if (r < 0) {
-		log_line(LOG_LEVEL_ERROR, LOG_STORE, NULL, "cannot start the threads of the store: %s",
-			strerror(-r));
+		log_line(LOG_LEVEL_ERROR, LOG_STORE, NULL,
+			"cannot start the threads of the store: %s", strerror(-r));
 		return r;
 	}
 	dispatch_start(h->dispatch, h->store);

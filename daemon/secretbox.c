@@ -230,8 +230,8 @@ static int find_and_open(struct master_key *key, const struct key_place *place,
 		return r;
 	snprintf(path, sizeof(path), "%s/%s", directory, place->file);
 	r = open_key(key, path, false, problem);
-	/* It may be new: copied a moment ago by a person, or made by a hookd that was killed. What is
-	 * sealed with it must not outlast it. */
+	/* It may be new: copied a moment ago by a person, or made by a hookd that was killed. What
+	 * is sealed with it must not outlast it. */
 	return r < 0 ? r : sync_directory(directory, problem);
 }
 

@@ -327,9 +327,8 @@ static void test_fragment_is_refused(void **state)
 static void test_host_beyond_ascii_is_refused(void **state)
 {
 	static const char *const texts[] = {"http://\xef\xbc\x91\xef\xbc\x92\xef\xbc\x97.0.0.1/",
-		"http://127\xe3\x80\x82"
-		"0.0.1/",
-		"http://local\xc2\xadhost/", "https://m\xc3\xbcller.example/",
+		"http://127\343\200\2020.0.1/", "http://local\xc2\xadhost/",
+		"https://m\xc3\xbcller.example/",
 		"http://\xe2\x91\xa0\xe2\x91\xa1\xe2\x91\xa6.0.0.1/"};
 
 	(void)state;

@@ -102,7 +102,7 @@ static void test_secret_without_its_prefix_is_refused(void **state)
 {
 	(void)state;
 	assert_int_equal(parse(""), -EINVAL);
-	assert_int_equal(parse(SECRET + 6), -EINVAL);
+	assert_int_equal(parse(&SECRET[6]), -EINVAL);
 	assert_int_equal(parse("WHSEC_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), -EINVAL);
 	assert_int_equal(parse("whsk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), -EINVAL);
 }
