@@ -417,10 +417,10 @@ static enum engine_result claim(struct writer *w, struct wish *wish, struct repo
 	return result;
 }
 
-static enum engine_result claim_all(struct writer *w, struct wish *wishes, struct report *report)
+/* result: how the round went so far; unless well, nothing is claimed. */
+static enum engine_result claim_all(
+	struct writer *w, struct wish *wishes, struct report *report, enum engine_result result)
 {
-	enum engine_result result = ENGINE_OK;
-
 	while (wishes) {
 		struct wish *next = wishes->next;
 
@@ -469,8 +469,7 @@ static void *run(void *user)
 		drop_unclaimed(w, round.unclaimed);
 		if (round.ops.first || round.keep_house)
 			result = commit(w, &round, report);
-		if (result == ENGINE_OK)
-			result = claim_all(w, round.wishes, report);
+		result = claim_all(w, round.wishes, report, result);
 		report->result = result;
 		if (result != ENGINE_OK) {
 			snprintf(report->why, sizeof(report->why), "%s",
