@@ -262,12 +262,12 @@ void limits_sent(
 	check(lane->not_before_ms <= queue_ms(),
 		"something is sent to endpoint %u, which is to be left alone for %lld ms", endpoint,
 		(long long)(lane->not_before_ms - queue_ms()));
-	window = most_in_flight(lane);
-	if (lane->window < window && !suspect)
-		window = lane->window;
-	check(lane->in_flight < window, "endpoint %u gets %u attempts at once, of at most %u now",
-		endpoint, lane->in_flight + 1, window);
-	if (rate_of(lane) > 0 && !suspect) { /* which had its turn before it was held back */
+	/* A suspect was let go before it was held back, by the limits of then. */
+	window = lane->window < most_in_flight(lane) ? lane->window : most_in_flight(lane);
+	check(lane->in_flight < window || suspect,
+		"endpoint %u gets %u attempts at once, of at most %u now", endpoint,
+		lane->in_flight + 1, window);
+	if (rate_of(lane) > 0 && !suspect) {
 		refill(lane);
 		check(lane->tokens >= 1 - 1e-6, "endpoint %u gets more than %g attempts a second",
 			endpoint, rate_of(lane));
