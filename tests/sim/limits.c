@@ -209,9 +209,16 @@ void limits_stale(uint32_t endpoint)
 	forget_turns(lane_of(endpoint));
 }
 
-unsigned limits_in_flight(uint32_t endpoint)
+bool limits_is_paused(uint32_t endpoint)
 {
-	return lane_of(endpoint)->in_flight;
+	const struct endpoint *settings = limits_of(endpoint);
+
+	return all_paused || settings->paused || settings->removed;
+}
+
+int64_t limits_not_before_ms(uint32_t endpoint)
+{
+	return lane_of(endpoint)->not_before_ms;
 }
 
 /* ---- Sending ---- */

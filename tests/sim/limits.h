@@ -58,4 +58,7 @@ void limits_waits(uint32_t endpoint, int64_t due_ms);
 /* At rest, once, before those. */
 void limits_rests(const struct senders *senders, unsigned n_suspects);
 
-unsigned limits_in_flight(uint32_t endpoint);
+/* Is it paused, alone or with all others? */
+bool limits_is_paused(uint32_t endpoint);
+/* Until when the whole endpoint is left alone; it may be past. */
+int64_t limits_not_before_ms(uint32_t endpoint);

@@ -34,6 +34,7 @@
 #define DRAIN_US ((int64_t)4 * 86400 * 1000000)
 #define SETTLE_US ((int64_t)60 * 1000000)
 #define RETENTION_US ((int64_t)3 * 86400 * 1000000)
+#define ASK_WHY 50 /* one rest in so many */
 #define HURRY 200 /* once in so many turns, an action does not wait for its time */
 #define NOBODY_THERE_US 1000000 /* then people come back a little later */
 #define WORKERS_MAX 64
@@ -73,6 +74,8 @@ static void rest(void)
 		return;
 	oracle_rests(watch_senders());
 	check_counts();
+	if (dice_once_in(ASK_WHY))
+		oracle_asks_why(hookd.dispatch, store_registry(hookd.store));
 }
 
 /* Kills hookd, lets it stop, or starts it, when it is time. */

@@ -660,6 +660,43 @@ bool oracle_any(struct delivery_ref *ref)
 	return true;
 }
 
+void oracle_asks_why(struct dispatch *dispatch, struct registry *registry)
+{
+	struct delivery_ref ref;
+	const struct expected *d =
+		oracle_any(&ref) ? expected_find(&ref.event, ref.endpoint) : NULL;
+	struct delivery delivery;
+	enum waiting_for waiting;
+	int64_t next_ms, due_ms;
+
+	if (!d || d->state != DELIVERY_PENDING || !limits_of(d->endpoint))
+		return;
+	delivery = (struct delivery){
+		.event = d->event, .endpoint = d->endpoint, .state = d->state, .due_ms = d->due_ms};
+	waiting =
+		dispatch_explain(dispatch, registry_at(registry, d->endpoint), &delivery, &next_ms);
+	due_ms = limits_not_before_ms(d->endpoint) > queue_ms() &&
+			limits_not_before_ms(d->endpoint) > d->due_ms
+		? limits_not_before_ms(d->endpoint)
+		: d->due_ms;
+	if (d->sent)
+		check(waiting == WAITING_ANSWER, "%s is said to wait for %s, and is under way",
+			expected_name(d), waiting_for_name(waiting));
+	else if (limits_is_paused(d->endpoint))
+		check(waiting == WAITING_RESUME, "%s is said to wait for %s, and is paused",
+			expected_name(d), waiting_for_name(waiting));
+	else if (due_ms > queue_ms())
+		check(waiting == WAITING_TIME && next_ms == due_ms,
+			"%s is said to wait for %s in %lld ms, and waits %lld ms", expected_name(d),
+			waiting_for_name(waiting), (long long)(next_ms - queue_ms()),
+			(long long)(due_ms - queue_ms()));
+	else
+		check(waiting == WAITING_RATE || waiting == WAITING_TURN,
+			"%s is said to wait for %s, and waits for its turn", expected_name(d),
+			waiting_for_name(waiting));
+	cover("people are told why a delivery waits");
+}
+
 static bool has_ended(const struct expected_event *e)
 {
 	for (uint32_t i = 0; i < e->n; i++) {

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "../../daemon/attempt_frame.h"
+#include "../../daemon/dispatch.h"
 #include "../../daemon/senders.h"
 #include "../../daemon/store/engine.h"
 #include "receivers.h"
@@ -72,6 +73,8 @@ void oracle_cut_off(const struct oracle_arrival *arrival);
 
 /* Nothing can happen before time goes on. */
 void oracle_rests(const struct senders *senders);
+/* What people are told of a pending delivery, by chance. */
+void oracle_asks_why(struct dispatch *dispatch, struct registry *registry);
 /* Everything has come to its end. all_forgotten: retention has had its time, too. */
 void oracle_ends(bool all_forgotten);
 
