@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +73,7 @@ int main(int argc, char **argv)
 	MDB_env *env;
 	MDB_txn *txn;
 	MDB_dbi table;
+	bool flipped = false;
 	long row = 0;
 	int r;
 
@@ -101,12 +103,16 @@ int main(int argc, char **argv)
 				give_up("such a byte", 0);
 			flip(argv[1], (const uint8_t *)part->mv_data + byte, find_map(argv[1]),
 				(unsigned)strtoul(argv[7], NULL, 0));
-			return 0;
+			flipped = true;
+			break;
 		}
 	}
-	if (r != MDB_NOTFOUND)
+	if (r != 0 && r != MDB_NOTFOUND)
 		give_up("read", r);
-	if (argc == 8)
+	if (argc == 8 && !flipped)
 		give_up("such a row", 0);
+	mdb_cursor_close(cursor);
+	mdb_txn_abort(txn);
+	mdb_env_close(env);
 	return 0;
 }
