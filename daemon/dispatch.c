@@ -983,8 +983,8 @@ void dispatch_free(struct dispatch *d)
 	senders_free(d->senders);
 	if (d->store)
 		each_slot(d, free_lane_of);
-	while (d->jobs) {
-		if (d->jobs->test)
+	while (d->jobs) { /* free_job() takes each off the list */
+		if (d->jobs->test) /* NOLINT(clang-analyzer-unix.Malloc) */
 			refuse_test(d->jobs->test, "hookd is stopping");
 		free_job(d->jobs);
 	}

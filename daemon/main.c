@@ -574,6 +574,8 @@ static void on_fatal_signal(int number)
 {
 	static const char text[] = "store damaged: check or restore (hookd --check-data)\n";
 
+	/* It only reads a mark of the thread.
+	 * NOLINTNEXTLINE(bugprone-signal-handler,cert-sig30-c) */
 	if (store_thread_is_current()) {
 		if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
 			_exit(EXIT_STORE_DAMAGED);

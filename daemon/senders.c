@@ -1,5 +1,6 @@
 #include "senders.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -138,6 +139,7 @@ static void detach(struct sending_job *job)
 {
 	struct sender *sender = job->sender;
 
+	assert(job->at);
 	*job->at = job->next;
 	if (job->next)
 		job->next->at = job->at;

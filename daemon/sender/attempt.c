@@ -414,8 +414,8 @@ int attempts_new(struct attempts **attempts, const struct attempts_options *opti
 
 void attempts_free(struct attempts *a)
 {
-	while (a->jobs)
-		free_job(a->jobs);
+	while (a->jobs) /* free_job() takes each off the list */
+		free_job(a->jobs); /* NOLINT(clang-analyzer-unix.Malloc) */
 	if (a->transfers)
 		transfers_free(a->transfers);
 	if (a->resolver)

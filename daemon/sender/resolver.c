@@ -245,6 +245,7 @@ static void sort_addresses(struct resolver_answer *answer)
 		if (answer->addresses[i].family != first)
 			sorted[n++] = answer->addresses[i];
 	}
+	/* cppcheck-suppress uninitvar ; n of them were set */
 	memcpy(answer->addresses, sorted, n * sizeof(sorted[0]));
 }
 

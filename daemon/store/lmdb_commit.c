@@ -86,13 +86,14 @@ static void apply_endpoint(struct commit *c, struct endpoint_op *op)
 	struct row_key key = key_of_number(op->number);
 	struct met *met = commit_meet(c, op->number);
 	size_t size = op->blob_len + 64, len;
-	uint8_t *record = malloc(2 * size), *blob = record + size;
+	uint8_t *record = malloc(2 * size), *blob;
 
 	op->op.result = ENGINE_OK;
 	if (!record) {
 		c->t.error = ENOMEM;
 		return;
 	}
+	blob = record + size;
 	blob[0] = op->removed;
 	memcpy(blob + 1, op->blob, op->blob_len);
 	len = record_put_blob((struct bytes){key.at, key.len},

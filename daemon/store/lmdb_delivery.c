@@ -89,6 +89,7 @@ void commit_note_due(struct commit *c, const struct delivery *d)
 void commit_rewrite(struct commit *c, const struct delivery *before, const struct delivery *after)
 {
 	const struct delivery *any = after ? after : before;
+	/* cppcheck-suppress nullPointerRedundantCheck ; one of the two is there */
 	struct row_key key = key_of_delivery(&any->event, any->endpoint);
 	struct index_rows old = index_rows_of(before), new = index_rows_of(after);
 	uint8_t record[RECORD_MAX];

@@ -132,6 +132,8 @@ static void copy_parts(struct parts *from, uint8_t *to, size_t len)
 		to += n;
 		len -= n;
 		from->offset += n;
+		/* cppcheck-suppress knownConditionTrueFalse ; the left may be less than what is
+		 * wanted */
 		if (n == left) {
 			from->part++;
 			from->offset = 0;

@@ -355,9 +355,10 @@ static void follow_up(struct writer *w, struct report *report, struct op_queue *
 
 			if (endpoint->removed)
 				add_removal(w, endpoint->number);
-		} else if (op->kind == OP_VERB && w->verb->at < w->verb->n) {
-			continue;
 		} else if (op->kind == OP_VERB) {
+			assert(w->verb);
+			if (w->verb->at < w->verb->n)
+				continue;
 			w->verb = NULL;
 		}
 		queue_push(&finished, op);
