@@ -126,6 +126,7 @@ def test_the_search_for_canaries_finds_planted_ones(directory):
 
 def test_a_crash_leaves_no_core_where_another_program_leaves_one(make_hookd, directory):
     def unlimited():
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # what runs in the background ignores it
         resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2)
 
     other = subprocess.Popen(["sleep", "60"], preexec_fn=unlimited, cwd=directory)
