@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -635,37 +636,71 @@ static void test_descriptor_that_nobody_asked_for_ends_the_channel_and_is_closed
 	assert_int_equal(count_descriptors(), before);
 }
 
-/* Takes every number that is free. */
-static void fill_descriptors(struct rlimit *before)
-{
-	struct rlimit limit;
+/* While there is one, no number for a descriptor is free. It is another process, so that valgrind,
+ * which keeps limits of its own for what it runs, does not answer instead of the kernel. */
+struct limiter {
+	pid_t pid;
+	int done[2], end[2]; /* pipes: the limit is in force; it is to be taken back */
+};
 
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, before), 0);
-	limit = *before;
-	limit.rlim_cur = 0;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+static void limit_parent(const struct limiter *l)
+{
+	struct rlimit before, none;
+	char byte = 0;
+	bool ok = prlimit(getppid(), RLIMIT_NOFILE, NULL, &before) == 0;
+
+	none = before;
+	none.rlim_cur = 0;
+	ok = ok && prlimit(getppid(), RLIMIT_NOFILE, &none, NULL) == 0 &&
+		write(l->done[1], &byte, 1) == 1 && read(l->end[0], &byte, 1) == 1 &&
+		prlimit(getppid(), RLIMIT_NOFILE, &before, NULL) == 0;
+	_exit(!ok);
+}
+
+static void begin_limit(struct limiter *l)
+{
+	char byte;
+
+	assert_int_equal(pipe(l->done) | pipe(l->end), 0);
+	l->pid = fork();
+	assert_true(l->pid >= 0);
+	if (l->pid == 0)
+		limit_parent(l);
+	assert_int_equal(read(l->done[0], &byte, 1), 1);
+}
+
+static void end_limit(struct limiter *l)
+{
+	int status;
+
+	assert_int_equal(write(l->end[1], "", 1), 1);
+	assert_int_equal(waitpid(l->pid, &status, 0), l->pid);
+	assert_int_equal(status, 0);
+	for (int i = 0; i < 2; i++) {
+		close(l->done[i]);
+		close(l->end[i]);
+	}
 }
 
 /* The second file arrives together with the end of the first frame. */
 static void test_file_that_finds_no_free_number_is_missing_and_the_next_is_not_taken_for_it(
 	void **state)
 {
-	uint8_t *bytes = calloc(1, BIG);
-	struct rlimit before;
+	static uint8_t bytes[BIG];
+	struct limiter limiter;
 
 	(void)state;
 	right.takes_fd = true;
 	send_bytes(&left, FRAME_REQUEST, bytes, BIG, channel_seal("first file", 10));
 	send_bytes(&left, FRAME_REQUEST, "second", 6, channel_seal("second file", 11));
-	fill_descriptors(&before);
+	begin_limit(&limiter);
 	event_base_loop(base, EVLOOP_ONCE);
 	event_base_loop(base, EVLOOP_ONCE);
 	assert_int_equal(right.n_frames, 0);
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	end_limit(&limiter);
 	run_until_frames(&right, 2);
 	assert_int_equal(right.fds[0], -1);
 	assert_file_holds(right.fds[1], "second file");
-	free(bytes);
 }
 
 static void test_sealed_file_cannot_be_changed(void **state)
