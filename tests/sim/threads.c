@@ -137,6 +137,22 @@ void threads_sleep(int64_t us)
 
 /* ---- POSIX threads ---- */
 
+static void prepare(struct thread *t, void *(*function)(void *), void *argument)
+{
+	if (!t->stack)
+		t->stack = malloc(STACK_SIZE);
+	check(t->stack, "out of memory");
+	t->started = true;
+	t->ended = t->waiting = false;
+	t->function = function;
+	t->argument = argument;
+	getcontext(&t->context);
+	t->context.uc_stack.ss_sp = t->stack;
+	t->context.uc_stack.ss_size = STACK_SIZE;
+	t->context.uc_link = NULL;
+	makecontext(&t->context, begin, 0);
+}
+
 int __wrap_pthread_create(
 	pthread_t *id, const pthread_attr_t *attributes, void *(*function)(void *), void *argument);
 int __wrap_pthread_create(
@@ -144,22 +160,9 @@ int __wrap_pthread_create(
 {
 	(void)attributes;
 	for (int i = 0; i < THREADS_MAX; i++) {
-		struct thread *t = &threads[i];
-
-		if (t->started)
+		if (threads[i].started)
 			continue;
-		if (!t->stack)
-			t->stack = malloc(STACK_SIZE);
-		check(t->stack, "out of memory");
-		t->started = true;
-		t->ended = t->waiting = false;
-		t->function = function;
-		t->argument = argument;
-		getcontext(&t->context);
-		t->context.uc_stack.ss_sp = t->stack;
-		t->context.uc_stack.ss_size = STACK_SIZE;
-		t->context.uc_link = NULL;
-		makecontext(&t->context, begin, 0);
+		prepare(&threads[i], function, argument);
 		*id = (pthread_t)i;
 		return 0;
 	}
