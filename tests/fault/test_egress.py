@@ -382,6 +382,7 @@ def test_an_answer_that_a_reset_overtakes_is_the_answer_or_a_failure_and_is_neve
         attempt = outcome.wait()["last_attempt"]
         assert attempt["result"] == "status" and attempt["http_status"] == 413 or (
             attempt["result"] == "protocol" and re.fullmatch(RESET["message"], attempt["message"]))
+        wait_until(lambda: receiver.ids.count(outcome.event), what="the receiver has noted it, too")
         assert receiver.ids.count(outcome.event) == 1
     receiver.close()
 
