@@ -45,6 +45,7 @@ static struct {
 	uint32_t last_endpoint; /* the highest number */
 	bool poisonous;
 	int64_t pace_us;
+	int64_t last_deliver_at_wall_ms;
 	unsigned kill_in;
 	unsigned open;
 	bool calm;
@@ -191,6 +192,8 @@ static struct draft draft_event(void)
 	if (dice_once_in(6))
 		draft.deliver_at_wall_ms =
 			kernel_wall_ms() + dice_spread(0, DAY_MS / 2) - dice_spread(0, 10000);
+	if (draft.deliver_at_wall_ms > world.last_deliver_at_wall_ms)
+		world.last_deliver_at_wall_ms = draft.deliver_at_wall_ms;
 	if (draft.key < 0)
 		return draft;
 	draft.tenant = tenants[draft.key % 2];
@@ -792,13 +795,18 @@ void actions_add_endpoints(void)
 
 void actions_calm(void)
 {
+	int64_t right_ms = queue_ms();
+
 	trace("from now on all is well");
 	receivers_calm();
 	worker_troubles = (struct worker_troubles){.harmless = true};
 	disk_troubles = (struct disk_troubles){.slowest_us = 1000};
 	world.kill_in = 0;
-	if (kernel_wall_ms() < queue_ms())
-		kernel_step_wall(queue_ms() - kernel_wall_ms());
+	/* No deliver_at is ahead any more, and the wall clock is not behind. */
+	if (world.last_deliver_at_wall_ms > right_ms)
+		right_ms = world.last_deliver_at_wall_ms;
+	if (kernel_wall_ms() < right_ms)
+		kernel_step_wall(right_ms - kernel_wall_ms());
 	each_endpoint(RESUME);
 	if (store_sending(hookd.store)->paused)
 		switch_sending(false);

@@ -191,9 +191,13 @@ void limits_edited(const struct endpoint *settings)
 	forget_turns(lane);
 }
 
+/* What may still be under way for it counts for nobody. */
 void limits_forgotten(uint32_t endpoint)
 {
-	lane_of(endpoint)->settings = NULL;
+	struct lane *lane = lane_of(endpoint);
+
+	memset(lane, 0, sizeof(*lane));
+	forget_turns(lane);
 }
 
 void limits_gone(uint32_t endpoint, uint32_t revision)
