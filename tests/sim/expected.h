@@ -77,7 +77,7 @@ struct expectations {
 	int64_t now_ms; /* of the batch being looked at */
 	bool pressed;
 	int64_t keep_delivered_ms, keep_dead_ms;
-	/* Before the last reload, which the batch under way does not know of. */
+	/* Before the last reloads, which the batch under way does not know of. */
 	int64_t kept_delivered_ms, kept_dead_ms;
 	uint64_t keep_batch;
 	size_t n_seen; /* deliveries of the engine that were compared */

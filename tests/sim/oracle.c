@@ -24,21 +24,22 @@ void oracle_reset(void)
 	memset(&expectations, 0, sizeof(expectations));
 }
 
-void oracle_keep(int64_t delivered_ms, int64_t dead_ms)
-{
-	expectations.kept_delivered_ms = expectations.keep_delivered_ms;
-	expectations.kept_dead_ms = expectations.keep_dead_ms;
-	expectations.keep_batch = expectations.batches;
-	expectations.keep_delivered_ms = delivered_ms;
-	expectations.keep_dead_ms = dead_ms;
-}
-
+/* By the settings of now, and by those that the batch under way may still go by. */
 static int64_t keep_ms(bool dead)
 {
 	int64_t now = dead ? expectations.keep_dead_ms : expectations.keep_delivered_ms;
 	int64_t before = dead ? expectations.kept_dead_ms : expectations.kept_delivered_ms;
 
 	return expectations.batches <= expectations.keep_batch + 1 && before < now ? before : now;
+}
+
+void oracle_keep(int64_t delivered_ms, int64_t dead_ms)
+{
+	expectations.kept_delivered_ms = keep_ms(false);
+	expectations.kept_dead_ms = keep_ms(true);
+	expectations.keep_batch = expectations.batches;
+	expectations.keep_delivered_ms = delivered_ms;
+	expectations.keep_dead_ms = dead_ms;
 }
 
 void oracle_crashed(void)
