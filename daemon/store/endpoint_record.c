@@ -1,5 +1,6 @@
 #include "endpoint_record.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,6 +78,7 @@ static void write_settings(struct byte_writer *w, const struct endpoint *e)
 		put_text(w, e->headers[i].name);
 	put_u8(w, e->retry_waits_s != NULL);
 	put_u8(w, (uint8_t)e->n_retry_waits);
+	assert(e->retry_waits_s || e->n_retry_waits == 0);
 	for (unsigned i = 0; i < e->n_retry_waits; i++)
 		put_u32(w, e->retry_waits_s[i]);
 	put_i64(w, e->max_age_s);
