@@ -225,6 +225,9 @@ static void check_attempt(struct expected *d, const struct outcome *outcome)
 	const struct sender_outcome *truth = &d->reaction.outcome;
 	struct verdict v;
 
+	/* What its sender had to say may have got lost when it died. */
+	if (outcome->attempt.result == RESULT_PROTOCOL && expected_is_suspect(d))
+		d->reacted = false;
 	if (!d->reacted) {
 		check(outcome->attempt.result == RESULT_PROTOCOL && d->deaths >= DEATHS_TO_SUSPECT,
 			"%s has an outcome that nobody reported", expected_name(d));
