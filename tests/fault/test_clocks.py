@@ -1,8 +1,9 @@
 """Fault 22: the wall clock jumps, while hookd runs and while it is stopped.
 
 Queue time goes on by itself, so that no step of the wall clock brings all retries at once, postpones one, or makes
-anything expire; what people and receivers are shown is the wall clock. libfaketime gives hookd the wall clock of a
-file, and leaves the clocks alone that only count (senders have an empty environment, and the real time).
+anything expire; what people and receivers are shown is the wall clock. A preloaded library (wall_clock.c) gives hookd
+the wall clock of a file, and leaves the clocks alone that only count (senders have an empty environment, and the real
+time).
 
 What a jump of CLOCK_BOOTTIME does, as after a suspend, cannot be had without suspending the machine: tests/unit/test_clock.c
 and the simulation see to it.

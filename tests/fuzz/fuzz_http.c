@@ -137,7 +137,8 @@ static struct body announced_body(const uint8_t *at, const uint8_t *end)
 	return body;
 }
 
-/* RFC 9112 section 7.1. False: it ends too early, or is not coded so. */
+/* RFC 9112 section 7.1; a lone LF may end a line (section 2.2). False: it ends too early, or is not
+ * coded so. */
 static bool decode_chunks(const uint8_t *at, const uint8_t *end, uint8_t *decoded, size_t *n)
 {
 	*n = 0;
@@ -148,17 +149,21 @@ static bool decode_chunks(const uint8_t *at, const uint8_t *end, uint8_t *decode
 		while (at < end && used < 16 && isxdigit(*at))
 			digits[used++] = (char)*at++;
 		size = strtoull(digits, NULL, 16);
-		at = memmem(at, (size_t)(end - at), "\r\n", 2); /* behind extensions */
+		at = memchr(at, '\n', (size_t)(end - at)); /* behind extensions */
 		if (!used || !at)
 			return false;
-		at += 2;
+		at++;
 		if (size == 0)
 			return true;
-		if ((size_t)(end - at) < size + 2)
+		if ((size_t)(end - at) <= size)
 			return false;
 		memcpy(decoded + *n, at, size);
 		*n += size;
-		at += size + 2;
+		at += size;
+		if (*at == '\r')
+			at++;
+		if (at == end || *at++ != '\n')
+			return false;
 	}
 }
 
