@@ -2,25 +2,24 @@
  * The files of the machine that senders read when they start, and never again: resolv.conf, hosts,
  * and the certificates of the authorities. When one of them changes, new senders have to take over.
  *
- * They are looked at by their metadata, every few seconds: they may be links, into directories that
- * are not there yet, and are replaced as often as they are written.
+ * They may be links, into directories that are not there yet, and are replaced as often as they are
+ * written. So inotify(7) watches every directory on the way to each, and the file itself; what it
+ * tells is only that something may have happened. Whether a file is another one is then seen from
+ * its metadata, and told once these have been the same for a second: a file that is being written
+ * shall be read when it is whole. Nothing is polled. Owned by the main thread.
  */
 #pragma once
 
-#include <stdint.h>
+struct event_base;
+struct host_files;
 
-#define HOST_FILES 3
+/* path: which of them has changed since host_files_mark(). */
+typedef void host_files_changed_fn(const char *path, void *user);
 
-struct host_files {
-	struct {
-		uint64_t device, inode;
-		int64_t size, changed_s, changed_ns; /* all 0: it is not there */
-	} stamps[HOST_FILES];
-};
+/* Returns 0 or a negative errno. */
+int host_files_new(struct host_files **files, struct event_base *base,
+	host_files_changed_fn *changed, void *user);
+void host_files_free(struct host_files *files); /* NULL is fine */
 
-/* Takes a look. */
-void host_files_look(struct host_files *files, const char *ca_file);
-
-/* The path of one that was another at the earlier look; NULL: all are the same. */
-const char *host_files_changed(
-	const struct host_files *earlier, const struct host_files *now, const char *ca_file);
+/* Senders read them now. What changes from here on will be told. */
+void host_files_mark(struct host_files *files, const char *ca_file);

@@ -27,11 +27,10 @@
 #define YOUNG_MS 1000
 #define SUSPECTS_AT_FIRST 8
 /* A tick is a second in which the loop has run: hookd's own standstill is not held against senders.
- */
+ * Ticks pass only while there is something to wait for. */
 #define START_TICKS 60 /* to begin to work */
 #define GRACE_TICKS 10 /* beyond the time limit of an attempt, which the sender keeps itself */
 #define PROBLEM_SIZE 512
-#define LOOK_TICKS 3 /* between two looks at the files that senders read */
 
 struct sender {
 	struct sender *next;
@@ -49,7 +48,6 @@ struct sender {
 struct senders {
 	struct senders_options options;
 	struct sender_config config;
-	bool configured;
 	struct sender *all;
 	struct sender **places; /* the current generation; NULL: none there now */
 	struct sender *suspects; /* theirs; NULL: there are none */
@@ -58,7 +56,7 @@ struct senders {
 	uint64_t ticks;
 	int64_t delay_ms; /* before the next start, after one that did not begin to work */
 	char problem[PROBLEM_SIZE]; /* why the last one did not begin to work; "" */
-	struct host_files files, last_look; /* as the current generation read them; as last seen */
+	struct host_files *files; /* that the current generation has read */
 	uint64_t restarts;
 	unsigned in_flight;
 
@@ -327,20 +325,28 @@ static bool hangs(const struct sender *sender)
 
 static void start_generation(struct senders *s);
 
-/* One that is being written changes from look to look; senders shall read it when it is whole. */
-static void look_at_files(struct senders *s)
+static void on_file_changed(const char *path, void *user)
 {
-	const char *ca_file = s->config.ca_file, *changed;
-	struct host_files now;
+	log_line(LOG_LEVEL_NOTICE, LOG_SENDER, NULL, "%s has changed; new senders take over", path);
+	start_generation(user);
+}
 
-	host_files_look(&now, ca_file);
-	changed = host_files_changed(&s->files, &now, ca_file);
-	if (changed && !host_files_changed(&s->last_look, &now, ca_file)) {
-		log_line(LOG_LEVEL_NOTICE, LOG_SENDER, NULL,
-			"%s has changed; new senders take over", changed);
-		start_generation(s);
+/* Is there anything that a sender owes? */
+static bool is_owed(const struct senders *s)
+{
+	for (const struct sender *sender = s->all; sender; sender = sender->next) {
+		if (sender->channel && (!sender->ready || sender->jobs))
+			return true;
 	}
-	s->last_look = now;
+	return false;
+}
+
+static void let_ticks_pass(struct senders *s)
+{
+	static const struct timeval second = {1, 0};
+
+	if (!event_pending(s->tick, EV_TIMEOUT, NULL) && event_add(s->tick, &second) < 0)
+		out_of_memory("the clock of senders");
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *user)
@@ -350,12 +356,12 @@ static void on_tick(evutil_socket_t fd, short what, void *user)
 	(void)fd;
 	(void)what;
 	s->ticks++;
-	if (s->configured && s->ticks % LOOK_TICKS == 0)
-		look_at_files(s);
 	for (struct sender *sender = s->all; sender; sender = sender->next) {
 		if (sender->channel && hangs(sender))
 			bury(sender, "it did not answer in time"); /* new ones come in front */
 	}
+	if (is_owed(s))
+		let_ticks_pass(s);
 }
 
 /* ---- What a sender says ---- */
@@ -499,6 +505,7 @@ static struct sender *start_sender(struct senders *s, bool for_suspects)
 	sender->started_us = clock_monotonic_us();
 	sender->next = s->all;
 	s->all = sender;
+	let_ticks_pass(s);
 	send_plain(sender, FRAME_CONFIG);
 	return sender;
 }
@@ -526,8 +533,7 @@ static void on_respawn(evutil_socket_t fd, short what, void *user)
 
 static void start_generation(struct senders *s)
 {
-	host_files_look(&s->files, s->config.ca_file);
-	s->last_look = s->files;
+	host_files_mark(s->files, s->config.ca_file);
 	for (unsigned i = 0; i < s->options.count; i++) {
 		if (s->places[i])
 			leave(s->places[i]);
@@ -543,7 +549,6 @@ static void start_generation(struct senders *s)
 void senders_configure(struct senders *s, const struct sender_config *config)
 {
 	s->config = *config;
-	s->configured = true;
 	start_generation(s);
 }
 
@@ -634,6 +639,7 @@ int senders_send(struct senders *s, struct sending_job *job, uint32_t endpoint,
 		return -ENOMEM;
 	}
 	attach(sender, job);
+	let_ticks_pass(s);
 	job->deadline = s->ticks + request->timeout_ms / 1000 + GRACE_TICKS;
 	request->slot = slot_name(s, job->index);
 	frame_put_request(&body, request);
@@ -645,22 +651,23 @@ int senders_send(struct senders *s, struct sending_job *job, uint32_t endpoint,
 
 int senders_new(struct senders **senders, const struct senders_options *options)
 {
-	static const struct timeval second = {1, 0};
 	struct senders *s = calloc(1, sizeof(*s));
+	int r = -ENOMEM;
 
 	if (!s)
-		return -ENOMEM;
+		return r;
 	s->options = *options;
 	s->first_free = NO_SLOT;
 	s->places = calloc(options->count, sizeof(*s->places));
 	s->child = evsignal_new(options->base, SIGCHLD, on_child, s);
 	s->respawn = evtimer_new(options->base, on_respawn, s);
-	s->tick = event_new(options->base, -1, EV_PERSIST, on_tick, s);
+	s->tick = evtimer_new(options->base, on_tick, s);
 	s->suspects_window = SUSPECTS_AT_FIRST;
-	if (!s->places || !s->child || !s->respawn || !s->tick || event_add(s->child, NULL) < 0 ||
-		event_add(s->tick, &second) < 0) {
+	if (s->places && s->child && s->respawn && s->tick && event_add(s->child, NULL) == 0)
+		r = host_files_new(&s->files, options->base, on_file_changed, s);
+	if (r < 0) {
 		senders_free(s);
-		return -ENOMEM;
+		return r;
 	}
 	*senders = s;
 	return 0;
@@ -701,6 +708,7 @@ void senders_free(struct senders *s)
 		event_free(s->respawn);
 	if (s->tick)
 		event_free(s->tick);
+	host_files_free(s->files);
 	free(s->places);
 	free(s->slots);
 	free(s->generations);

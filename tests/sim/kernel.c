@@ -1,5 +1,6 @@
 #include "kernel.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -14,6 +15,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <event2/event.h>
 
 #include "../../daemon/host_files.h"
 #include "check.h"
@@ -63,7 +66,7 @@ static struct {
 	int n_files; /* none is open from there on */
 	struct child children[CHILDREN_MAX];
 	pid_t next_pid;
-	int64_t changes; /* of the host's files */
+	struct host_files *host_files; /* that hookd watches; NULL: it does not */
 	int channel_fd; /* of the child that is about to be spawned */
 } k;
 
@@ -409,17 +412,59 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags)
 
 /* ---- Files ---- */
 
+struct host_files {
+	host_files_changed_fn *changed;
+	void *user;
+	struct event *look;
+};
+
+/* It is seen a little later, as one change, however many there are. */
 void kernel_change_file(void)
 {
-	k.changes++;
+	int64_t us = dice_spread(1000000, 10000000);
+
+	if (k.host_files)
+		event_add(k.host_files->look, &(struct timeval){us / 1000000, us % 1000000});
 }
 
-void __wrap_host_files_look(struct host_files *files, const char *ca_file);
-void __wrap_host_files_look(struct host_files *files, const char *ca_file)
+static void on_look(evutil_socket_t fd, short what, void *user)
+{
+	struct host_files *files = user;
+
+	(void)fd;
+	(void)what;
+	files->changed("/etc/resolv.conf", files->user);
+}
+
+int __wrap_host_files_new(struct host_files **files, struct event_base *base,
+	host_files_changed_fn *changed, void *user);
+int __wrap_host_files_new(struct host_files **files, struct event_base *base,
+	host_files_changed_fn *changed, void *user)
+{
+	*files = calloc(1, sizeof(**files));
+	assert(*files);
+	(*files)->changed = changed;
+	(*files)->user = user;
+	(*files)->look = event_new(base, -1, 0, on_look, *files);
+	k.host_files = *files;
+	return 0;
+}
+
+void __wrap_host_files_mark(struct host_files *files, const char *ca_file);
+void __wrap_host_files_mark(struct host_files *files, const char *ca_file)
 {
 	(void)ca_file;
-	memset(files, 0, sizeof(*files));
-	files->stamps[0].changed_s = k.changes;
+	event_del(files->look);
+}
+
+void __wrap_host_files_free(struct host_files *files);
+void __wrap_host_files_free(struct host_files *files)
+{
+	if (!files)
+		return;
+	event_free(files->look);
+	free(files);
+	k.host_files = NULL;
 }
 
 /* ---- Processes ---- */
