@@ -70,10 +70,10 @@ struct peer {
 struct attempt {
 	uint32_t number; /* from 1, counts on over replays; 0: no attempt */
 	enum attempt_result result;
-	uint16_t http_status; /* 0 without an answer */
 	uint32_t duration_ms;
 	int32_t retry_after_s; /* -1: the answer had none */
 	int64_t started_ms;
+	uint16_t http_status; /* 0 without an answer */
 	struct peer peer;
 };
 
