@@ -99,7 +99,10 @@ void commit_rewrite(struct commit *c, const struct delivery *before, const struc
 	if (after) {
 		size_t len = record_put_delivery((struct bytes){key.at, key.len}, after, record);
 
-		row_put(&c->t, table_of(after), &key, record, len);
+		if (before)
+			row_put(&c->t, table_of(after), &key, record, len);
+		else /* of a new event, as a rule */
+			row_append(&c->t, table_of(after), &key, record, len);
 	}
 	move_index_row(c, T_DUE, old.due, &old.due_key, new.due, &new.due_key);
 	move_index_row(

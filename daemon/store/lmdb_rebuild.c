@@ -118,7 +118,7 @@ static void copy(struct rebuild *r, enum table table, const struct row *row)
 {
 	/* No value is longer than a page; what says so would write more than is there. */
 	if (row->value.len <= RECORD_MAX || table == T_ENDPOINT)
-		row_put(&r->to.t, table, &row->key, row->value.at, row->value.len);
+		row_append(&r->to.t, table, &row->key, row->value.at, row->value.len);
 }
 
 static void copy_endpoint(struct rebuild *r, enum table table, const struct row *row)

@@ -213,6 +213,19 @@ void row_put(
 	t->writes++;
 }
 
+void row_append(
+	struct txn *t, enum table table, const struct row_key *key, const void *value, size_t len)
+{
+	MDB_val k = as_val(key), v = {len, (void *)value};
+
+	if (t->error)
+		return;
+	t->error = mdb_put(t->mdb, t->tables[table], &k, &v, MDB_APPEND);
+	if (t->error == MDB_KEYEXIST) /* not behind all others; nothing was changed */
+		t->error = mdb_put(t->mdb, t->tables[table], &k, &v, 0);
+	t->writes++;
+}
+
 bool row_delete(struct txn *t, enum table table, const struct row_key *key)
 {
 	MDB_val k = as_val(key);

@@ -79,6 +79,10 @@ bool row_key_is_possible(enum table table, size_t len);
 bool row_get(struct txn *t, enum table table, const struct row_key *key, struct bytes *value);
 void row_put(
 	struct txn *t, enum table table, const struct row_key *key, const void *value, size_t len);
+/* row_put() for a row that most likely comes behind all others of its table: it leaves full pages
+ * behind, where LMDB takes the last row out of a full page that a new one does not fit in. */
+void row_append(
+	struct txn *t, enum table table, const struct row_key *key, const void *value, size_t len);
 bool row_delete(
 	struct txn *t, enum table table, const struct row_key *key); /* false: there was none */
 

@@ -153,7 +153,7 @@ static void put_event(struct commit *c, const struct new_event *e)
 	len = record_put_event(
 		(struct bytes){key.at, key.len}, &e->event, start, plan.in_record, record);
 	assert(len > 0);
-	row_put(&c->t, T_EVENT, &key, record, len);
+	row_append(&c->t, T_EVENT, &key, record, len);
 	for (uint32_t i = 0; i < plan.n_full + (plan.last > 0); i++) {
 		size_t n = i < plan.n_full ? PIECE_PAYLOAD : plan.last;
 		uint64_t checksum;
@@ -164,7 +164,7 @@ static void put_event(struct commit *c, const struct new_event *e)
 			record_checksum((struct bytes){key.at, key.len}, (struct bytes){record, n});
 		for (int byte = 0; byte < 8; byte++)
 			record[n + (size_t)byte] = (uint8_t)(checksum >> (56 - 8 * byte));
-		row_put(&c->t, T_PIECE, &key, record, n + 8);
+		row_append(&c->t, T_PIECE, &key, record, n + 8);
 	}
 }
 

@@ -1,5 +1,6 @@
 """The store: full, damaged, copied, locked, and what a crash leaves."""
 
+import json
 import os
 import re
 import shutil
@@ -62,6 +63,20 @@ def test_a_used_up_budget_refuses_new_events_and_says_so_everywhere(make_hookd, 
     assert hookd.admin.post("/v1/deliveries/purge", {"state": "pending", "limit": 10000}).json["changed"] > 10
     wait_until(lambda: hookd.submit.get("/v1/health").status == 200)
     hookd.submit.submit("wanted", 2)
+
+
+@pytest.mark.parametrize("size, most", [(1024, 1.6), (1800, 1.6), (16384, 1.3), (65536, 1.3)])
+def test_a_pending_event_takes_little_more_room_than_its_payload(make_hookd, size, most):
+    hookd = make_hookd({"store": {"budget": "256M"}})
+    hookd.admin.add_endpoint("e", f"http://127.0.0.1:{closed_port()}/")
+    hookd.manage.post("/v1/endpoints/e/pause")
+    line = json.dumps({"type": "t", "data": "x" * (size - 2)}) + "\n"
+    n = (2 << 20) // size // 4 * 4
+    for i in range(4):
+        answer = hookd.submit.post("/v1/events", line * (n // 4), NDJSON)
+        assert answer.status == 202
+    assert hookd.metric("hookd_queue_deliveries", state="pending") == n
+    assert hookd.metric("hookd_store_used_bytes") <= most * size * n
 
 
 def test_an_endpoint_that_is_owed_a_quarter_takes_nothing_more_while_others_do(make_hookd, receive):
