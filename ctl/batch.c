@@ -70,20 +70,19 @@ static struct part take_part(struct batch *b, size_t first, size_t n)
 static bool has_key(const char *line, size_t len)
 {
 	struct json_span_member member;
-	struct json_span_error error;
 	struct json_span_walk walk;
-	struct span value, body;
+	bool found = false;
+	struct span body;
+	int r;
 
-	if (json_span_value((struct span){line, len}, &value, &error) < 0 ||
-		!json_span_is_object(value))
+	if (!json_span_walk_begin(&walk, (struct span){line, len}, NULL))
 		return false;
-	json_span_walk_init(&walk, value);
-	while (json_span_walk_next(&walk, &member)) {
+	while ((r = json_span_walk_next(&walk, &member)) > 0) {
 		if (member.name.len == strlen("idempotency_key") &&
 			memcmp(member.name.at, "idempotency_key", member.name.len) == 0)
-			return json_span_is_string(member.value, &body);
+			found = json_span_is_string(member.value, &body);
 	}
-	return false;
+	return r == 0 && found;
 }
 
 /* "line 12", "lines 1 to 1000" */

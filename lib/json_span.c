@@ -14,140 +14,146 @@ struct nesting {
 	size_t depth;
 };
 
+/* What is scanned. Each scan_...() begins at a place in it and returns the place behind what it has
+ * scanned, or NULL, and has told why. */
 struct scanner {
-	const char *start, *at, *end;
+	const char *start, *end;
 	struct json_span_error *error;
 };
 
-static int fail(struct scanner *s, const char *expected)
+static const char *fail(struct scanner *s, const char *at, const char *expected)
 {
 	if (s->error) {
-		s->error->offset = (size_t)(s->at - s->start);
+		s->error->offset = (size_t)(at - s->start);
 		s->error->expected = expected;
 	}
-	return -EINVAL;
+	return NULL;
 }
 
-static bool is_space(char c)
+static const char *skip_space(const struct scanner *s, const char *at)
 {
-	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+	while (at < s->end && (*at == ' ' || *at == '\t' || *at == '\n' || *at == '\r'))
+		at++;
+	return at;
 }
 
-static void skip_space(struct scanner *s)
+static bool is(const struct scanner *s, const char *at, char c)
 {
-	while (s->at < s->end && is_space(*s->at))
-		s->at++;
+	return at < s->end && *at == c;
 }
 
-static bool take(struct scanner *s, char c)
+static bool is_digit(const struct scanner *s, const char *at)
 {
-	if (s->at == s->end || *s->at != c)
-		return false;
-	s->at++;
-	return true;
+	return at < s->end && *at >= '0' && *at <= '9';
 }
 
-static bool is_digit(const struct scanner *s)
+static bool is_hex_digit(const struct scanner *s, const char *at)
 {
-	return s->at < s->end && *s->at >= '0' && *s->at <= '9';
+	return is_digit(s, at) ||
+		(at < s->end && ((*at >= 'a' && *at <= 'f') || (*at >= 'A' && *at <= 'F')));
 }
 
-static int scan_escape(struct scanner *s)
+static const char *scan_digits(struct scanner *s, const char *at, const char *expected)
 {
-	if (s->at == s->end || !strchr("\"\\/bfnrtu", *s->at) || !*s->at)
-		return fail(s, "one of \" \\ / b f n r t u after the backslash");
-	if (*s->at++ != 'u')
-		return 0;
-	for (int i = 0; i < 4; i++, s->at++) {
-		if (s->at == s->end || OPENSSL_hexchar2int((unsigned char)*s->at) < 0)
-			return fail(s, "four hexadecimal digits");
+	if (!is_digit(s, at))
+		return fail(s, at, expected);
+	while (is_digit(s, at))
+		at++;
+	return at;
+}
+
+static const char *scan_escape(struct scanner *s, const char *at)
+{
+	if (at == s->end || !*at || !strchr("\"\\/bfnrtu", *at))
+		return fail(s, at, "one of \" \\ / b f n r t u after the backslash");
+	if (*at++ != 'u')
+		return at;
+	for (int i = 0; i < 4; i++, at++) {
+		if (!is_hex_digit(s, at))
+			return fail(s, at, "four hexadecimal digits");
 	}
-	return 0;
+	return at;
+}
+
+/* Does it stand for itself in a string? */
+static bool is_plain(uint8_t c)
+{
+	return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 }
 
 /* From behind the opening quote to behind the closing one. */
-static int scan_string(struct scanner *s)
+static const char *scan_string(struct scanner *s, const char *at)
 {
-	while (s->at < s->end) {
-		uint8_t c = (uint8_t)*s->at;
+	const char *end = s->end;
 
-		if (c == '"') {
-			s->at++;
-			return 0;
-		}
-		if (c == '\\') {
-			s->at++;
-			if (scan_escape(s) < 0)
-				return -EINVAL;
+	while (at < end) {
+		uint8_t c = (uint8_t)*at;
+
+		if (is_plain(c)) {
+			at++;
+		} else if (c == '"') {
+			return at + 1;
+		} else if (c == '\\') {
+			at = scan_escape(s, at + 1);
+			if (!at)
+				return NULL;
 		} else if (c < 0x20) {
-			return fail(s, "control characters in strings written as escapes");
-		} else if (c < 0x80) {
-			s->at++;
+			return fail(s, at, "control characters in strings written as escapes");
 		} else {
-			size_t len = text_utf8_sequence(
-				(const uint8_t *)s->at, (size_t)(s->end - s->at));
+			size_t len = text_utf8_sequence((const uint8_t *)at, (size_t)(end - at));
 
 			if (len == 0)
-				return fail(s, "UTF-8");
-			s->at += len;
+				return fail(s, at, "UTF-8");
+			at += len;
 		}
 	}
-	return fail(s, "the string's closing quote");
+	return fail(s, at, "the string's closing quote");
 }
 
-static int scan_number(struct scanner *s)
+static const char *scan_number(struct scanner *s, const char *at)
 {
-	take(s, '-');
-	if (!is_digit(s))
-		return fail(s, "a digit");
-	if (!take(s, '0')) {
-		while (is_digit(s))
-			s->at++;
+	if (is(s, at, '-'))
+		at++;
+	if (is(s, at, '0'))
+		at++;
+	else
+		at = scan_digits(s, at, "a digit");
+	if (at && is(s, at, '.'))
+		at = scan_digits(s, at + 1, "a digit after the decimal point");
+	if (at && (is(s, at, 'e') || is(s, at, 'E'))) {
+		at++;
+		if (is(s, at, '+') || is(s, at, '-'))
+			at++;
+		at = scan_digits(s, at, "a digit of the exponent");
 	}
-	if (take(s, '.')) {
-		if (!is_digit(s))
-			return fail(s, "a digit after the decimal point");
-		while (is_digit(s))
-			s->at++;
-	}
-	if (take(s, 'e') || take(s, 'E')) {
-		if (!take(s, '+'))
-			take(s, '-');
-		if (!is_digit(s))
-			return fail(s, "a digit of the exponent");
-		while (is_digit(s))
-			s->at++;
-	}
-	return 0;
+	return at;
 }
 
-static int scan_word(struct scanner *s, const char *word)
+static const char *scan_word(struct scanner *s, const char *at, const char *word)
 {
 	size_t len = strlen(word);
 
-	if ((size_t)(s->end - s->at) < len || memcmp(s->at, word, len) != 0)
-		return fail(s, "a value");
-	s->at += len;
-	return 0;
+	if ((size_t)(s->end - at) < len || memcmp(at, word, len) != 0)
+		return fail(s, at, "a value");
+	return at + len;
 }
 
-static int scan_scalar(struct scanner *s)
+static const char *scan_scalar(struct scanner *s, const char *at)
 {
-	switch (*s->at) {
+	switch (*at) {
 	case '"':
-		s->at++;
-		return scan_string(s);
+		return scan_string(s, at + 1);
 	case 't':
-		return scan_word(s, "true");
+		return scan_word(s, at, "true");
 	case 'f':
-		return scan_word(s, "false");
+		return scan_word(s, at, "false");
 	case 'n':
-		return scan_word(s, "null");
+		return scan_word(s, at, "null");
 	case '-':
 	case '0' ... '9':
-		return scan_number(s);
+		return scan_number(s, at);
 	default:
-		return fail(s, "a value");
+		return fail(s, at, "a value");
 	}
 }
 
@@ -156,137 +162,145 @@ static bool in_object(const struct nesting *n)
 	return n->is_object[(n->depth - 1) / 8] >> (n->depth - 1) % 8 & 1;
 }
 
-static int push(struct scanner *s, struct nesting *n, bool object)
+static bool push(struct nesting *n, bool object)
 {
 	uint8_t bit = (uint8_t)(1 << n->depth % 8);
 
 	if (n->depth == JSON_SPAN_DEPTH_MAX)
-		return fail(s, "less than 512 levels of nesting");
+		return false;
 	if (object)
 		n->is_object[n->depth / 8] |= bit;
 	else
 		n->is_object[n->depth / 8] &= (uint8_t)~bit;
 	n->depth++;
-	s->at++;
-	return 0;
+	return true;
 }
 
-static int scan_member_name(struct scanner *s)
+/* To behind the colon; white space before the name is skipped. name: between the quotes. */
+static const char *scan_member_name(struct scanner *s, const char *at, struct span *name)
 {
-	skip_space(s);
-	if (!take(s, '"'))
-		return fail(s, "a member name in quotes");
-	if (scan_string(s) < 0)
-		return -EINVAL;
-	skip_space(s);
-	if (!take(s, ':'))
-		return fail(s, "':' after the member name");
-	return 0;
+	const char *first;
+
+	at = skip_space(s, at);
+	if (!is(s, at, '"'))
+		return fail(s, at, "a member name in quotes");
+	first = at + 1;
+	at = scan_string(s, first);
+	if (!at)
+		return NULL;
+	*name = (struct span){first, (size_t)(at - 1 - first)};
+	at = skip_space(s, at);
+	return is(s, at, ':') ? at + 1 : fail(s, at, "':' after the member name");
 }
 
 /* Behind a value inside a container: a comma leads to the next value, a bracket closes. Sets *more.
  */
-static int scan_behind_value(struct scanner *s, struct nesting *n, bool *more)
+static const char *scan_behind_value(
+	struct scanner *s, const char *at, struct nesting *n, size_t outermost, bool *more)
 {
+	struct span name;
+
 	*more = false;
-	while (n->depth > 0) {
+	while (n->depth > outermost) {
 		bool object = in_object(n);
 
-		skip_space(s);
-		if (take(s, ',')) {
+		at = skip_space(s, at);
+		if (is(s, at, ',')) {
 			*more = true;
-			return object ? scan_member_name(s) : 0;
+			return object ? scan_member_name(s, at + 1, &name) : at + 1;
 		}
-		if (!take(s, object ? '}' : ']'))
-			return fail(s, object ? "',' or '}'" : "',' or ']'");
+		if (!is(s, at, object ? '}' : ']'))
+			return fail(s, at, object ? "',' or '}'" : "',' or ']'");
+		at++;
 		n->depth--;
 	}
-	return 0;
+	return at;
 }
 
-/* One value with everything in it, white space before it skipped. */
-static int scan_value(struct scanner *s)
+/* One value with everything in it, inside of so many containers. */
+static const char *scan_value(struct scanner *s, const char *at, size_t outermost)
 {
-	struct nesting n = {.depth = 0};
+	struct nesting n = {.depth = outermost};
+	struct span name;
 	bool more = true;
 
-	while (more) {
-		skip_space(s);
-		if (s->at == s->end)
-			return fail(s, "a value");
-		if (*s->at == '{' || *s->at == '[') {
-			bool object = *s->at == '{';
+	while (at && more) {
+		at = skip_space(s, at);
+		if (at == s->end)
+			return fail(s, at, "a value");
+		if (*at == '{' || *at == '[') {
+			bool object = *at == '{';
 
-			if (push(s, &n, object) < 0)
-				return -EINVAL;
-			skip_space(s);
-			if (take(s, object ? '}' : ']')) {
-				n.depth--;
-			} else {
-				if (object && scan_member_name(s) < 0)
-					return -EINVAL;
+			if (!push(&n, object))
+				return fail(s, at, "less than 512 levels of nesting");
+			at = skip_space(s, at + 1);
+			if (!is(s, at, object ? '}' : ']')) {
+				if (object)
+					at = scan_member_name(s, at, &name);
 				continue;
 			}
-		} else if (scan_scalar(s) < 0) {
-			return -EINVAL;
+			at++;
+			n.depth--;
+		} else {
+			at = scan_scalar(s, at);
 		}
-		if (scan_behind_value(s, &n, &more) < 0)
-			return -EINVAL;
+		if (at)
+			at = scan_behind_value(s, at, &n, outermost, &more);
 	}
-	return 0;
+	return at;
+}
+
+static const char *scan_end(struct scanner *s, const char *at)
+{
+	at = skip_space(s, at);
+	return at == s->end ? at : fail(s, at, "nothing behind the value");
 }
 
 int json_span_value(struct span text, struct span *value, struct json_span_error *error)
 {
-	struct scanner s = {text.at, text.at, text.at + text.len, error};
-	const char *first;
+	struct scanner s = {text.at, text.at + text.len, error};
+	const char *first = skip_space(&s, text.at), *at = scan_value(&s, first, 0);
 
-	skip_space(&s);
-	first = s.at;
-	if (scan_value(&s) < 0)
+	if (!at)
 		return -EINVAL;
 	if (value)
-		*value = (struct span){first, (size_t)(s.at - first)};
-	skip_space(&s);
-	if (s.at != s.end)
-		return fail(&s, "nothing behind the value");
-	return 0;
+		*value = (struct span){first, (size_t)(at - first)};
+	return scan_end(&s, at) ? 0 : -EINVAL;
 }
 
-bool json_span_is_object(struct span value)
+bool json_span_walk_begin(
+	struct json_span_walk *walk, struct span text, struct json_span_error *error)
 {
-	return value.len > 0 && value.at[0] == '{';
-}
+	struct scanner s = {text.at, text.at + text.len, error};
+	const char *at = skip_space(&s, text.at);
 
-void json_span_walk_init(struct json_span_walk *walk, struct span object)
-{
-	walk->at = object.at + 1;
-	walk->end = object.at + object.len;
-}
-
-bool json_span_walk_next(struct json_span_walk *walk, struct json_span_member *member)
-{
-	struct scanner s = {walk->at, walk->at, walk->end, NULL};
-	const char *first;
-
-	skip_space(&s);
-	take(&s, ',');
-	skip_space(&s);
-	if (!take(&s, '"')) /* the closing brace */
+	if (!is(&s, at, '{'))
 		return false;
-	first = s.at;
-	if (scan_string(&s) < 0)
-		return false;
-	member->name = (struct span){first, (size_t)(s.at - 1 - first)};
-	skip_space(&s);
-	take(&s, ':');
-	skip_space(&s);
-	first = s.at;
-	if (scan_value(&s) < 0)
-		return false;
-	member->value = (struct span){first, (size_t)(s.at - first)};
-	walk->at = s.at;
+	*walk = (struct json_span_walk){text, at + 1, error, true};
 	return true;
+}
+
+int json_span_walk_next(struct json_span_walk *walk, struct json_span_member *member)
+{
+	struct scanner s = {walk->text.at, walk->text.at + walk->text.len, walk->error};
+	const char *at = skip_space(&s, walk->at), *first;
+
+	if (is(&s, at, '}'))
+		return scan_end(&s, at + 1) ? 0 : -EINVAL;
+	if (!walk->is_first)
+		at = is(&s, at, ',') ? at + 1 : fail(&s, at, "',' or '}'");
+	if (at)
+		at = scan_member_name(&s, at, &member->name);
+	if (!at)
+		return -EINVAL;
+	first = skip_space(&s, at);
+	at = scan_value(&s, first, 1);
+	if (!at)
+		return -EINVAL;
+	member->value = (struct span){first, (size_t)(at - first)};
+	walk->at = at;
+	walk->is_first = false;
+	return 1;
 }
 
 static unsigned read_hex4(const char *at)

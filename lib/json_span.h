@@ -37,14 +37,24 @@ struct json_span_member {
 	struct span name, value;
 };
 
-/* A walk over the members of an object whose text json_span_value() has accepted. */
+/*
+ * A walk over the members of an object, which validates the text on its way: once all members were
+ * given, the text is what json_span_value() accepts.
+ */
 struct json_span_walk {
-	const char *at, *end;
+	struct span text;
+	const char *at;
+	struct json_span_error *error;
+	bool is_first;
 };
 
-bool json_span_is_object(struct span value);
-void json_span_walk_init(struct json_span_walk *walk, struct span object);
-bool json_span_walk_next(struct json_span_walk *walk, struct json_span_member *member);
+/* False: the text does not begin as an object does. error (may be NULL) has to live as long as the
+ * walk. */
+bool json_span_walk_begin(
+	struct json_span_walk *walk, struct span text, struct json_span_error *error);
+/* Returns 1 for a member; 0 when there are no more, and nothing else; -EINVAL and fills error,
+ * which ends the walk. */
+int json_span_walk_next(struct json_span_walk *walk, struct json_span_member *member);
 
 /*
  * Writes the characters of an accepted string, escapes resolved, and NUL, into text. body is what

@@ -152,23 +152,26 @@ int envelope_read(struct arriving *a, struct span text, int64_t wall_ms, struct 
 	struct json_span_member member;
 	struct json_span_walk walk;
 	bool seen[N_MEMBERS] = {false};
-	struct span value;
+	int refused = 0, r;
 
 	memset(a, 0, sizeof(*a));
 	a->envelope = true;
 	a->content_type = "application/json";
-	if (json_span_value(text, &value, &error) < 0)
-		return malformed(&error, text, problem);
-	if (!json_span_is_object(value))
+	if (!json_span_walk_begin(&walk, text, &error)) {
+		if (json_span_value(text, NULL, &error) < 0)
+			return malformed(&error, text, problem);
 		return problem_set(problem, PROBLEM_INVALID, NULL,
 			"expected an object with \"type\" and \"data\" (to send other JSON as it is, give ?type=)");
-	json_span_walk_init(&walk, value);
-	while (json_span_walk_next(&walk, &member)) {
-		int r = read_member(a, &member, seen, wall_ms, problem);
-
-		if (r)
-			return r;
 	}
+	/* Who sends what is not JSON is told that before anything else. */
+	while ((r = json_span_walk_next(&walk, &member)) > 0) {
+		if (!refused)
+			refused = read_member(a, &member, seen, wall_ms, problem);
+	}
+	if (r < 0)
+		return malformed(&error, text, problem);
+	if (refused)
+		return refused;
 	if (!a->type[0])
 		return problem_set(
 			problem, PROBLEM_INVALID, "type", "missing; expected %s", type_rule);

@@ -70,15 +70,18 @@ static void check_string(struct span value)
 	free(text);
 }
 
+/* An object that is nested in others of the text is a text of its own here. */
 static void walk_members(struct span object, json_t *json, int levels)
 {
 	const char *from = object.at + 1, *end = object.at + object.len;
 	struct json_span_walk walk;
 	struct json_span_member member;
 	size_t n = 0;
+	int r;
 
-	json_span_walk_init(&walk, object);
-	for (; json_span_walk_next(&walk, &member); n++) {
+	if (!json_span_walk_begin(&walk, object, NULL))
+		return;
+	for (; (r = json_span_walk_next(&walk, &member)) > 0; n++) {
 		struct span extent;
 
 		promise(lies_inside(member.name, from, end));
@@ -88,10 +91,29 @@ static void walk_members(struct span object, json_t *json, int levels)
 		from = member.value.at + member.value.len;
 		check_name(json, member.name);
 		check_string(member.value);
-		if (json_span_is_object(member.value) && levels < LEVELS_MAX)
+		if (levels < LEVELS_MAX)
 			walk_members(member.value, NULL, levels + 1);
 	}
+	promise(r == 0);
 	promise(!json || n >= json_object_size(json)); /* names may be doubled */
+}
+
+/* A walk through any text finds the error that json_span_value() finds, or none. */
+static void compare_errors(struct span text)
+{
+	struct json_span_error error = {0}, expected = {0};
+	struct json_span_member member;
+	struct json_span_walk walk;
+	int r = 1;
+
+	if (!json_span_walk_begin(&walk, text, &error))
+		return;
+	while (r > 0)
+		r = json_span_walk_next(&walk, &member);
+	promise(r == json_span_value(text, NULL, &expected));
+	promise(r == 0 ||
+		(error.offset == expected.offset &&
+			strcmp(error.expected, expected.expected) == 0));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -103,9 +125,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		promise(lies_inside(value, text.at, text.at + text.len));
 		promise(value.len > 0);
 		check_string(value);
-		if (json_span_is_object(value))
-			walk_members(value, json, 0);
+		walk_members(value, json, 0);
 	}
+	compare_errors(text);
 	json_decref(json);
 	return 0;
 }

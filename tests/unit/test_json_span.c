@@ -264,16 +264,14 @@ static void assert_members(const char *object, const char *const (*members)[2], 
 {
 	struct json_span_walk walk;
 	struct json_span_member member;
-	struct span value;
 
-	assert_int_equal(json_span_value(span_of(object), &value, NULL), 0);
-	json_span_walk_init(&walk, value);
+	assert_true(json_span_walk_begin(&walk, span_of(object), NULL));
 	for (size_t i = 0; i < n; i++) {
-		assert_true(json_span_walk_next(&walk, &member));
+		assert_int_equal(json_span_walk_next(&walk, &member), 1);
 		assert_span(member.name, members[i][0]);
 		assert_span(member.value, members[i][1]);
 	}
-	assert_false(json_span_walk_next(&walk, &member));
+	assert_int_equal(json_span_walk_next(&walk, &member), 0);
 }
 
 static void test_walk_gives_the_bytes_of_each_member(void **state)
@@ -303,14 +301,66 @@ static void test_walk_over_an_empty_object_ends_at_once(void **state)
 	assert_members("{ \n}", NULL, 0);
 }
 
+static void test_walk_begins_at_an_object_only(void **state)
+{
+	static const char *const texts[] = {"", " ", "[]", "1", "}", "\"{\"", "null{}"};
+	struct json_span_walk walk;
+
+	(void)state;
+	for (size_t i = 0; i < N(texts); i++)
+		assert_false(json_span_walk_begin(&walk, span_of(texts[i]), NULL));
+	assert_true(json_span_walk_begin(&walk, span_of(" \n{}"), NULL));
+}
+
+/* The walk validates as json_span_value() does: an error is found at the same place, with the same
+ * words. */
+static void test_walk_finds_the_errors_of_the_text(void **state)
+{
+	static const char *const texts[] = {"{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,",
+		"{,}", "{\"a\":1,}", "{\"a\" 1}", "{\"a\":1 2}", "{\"a\":1,,\"b\":2}",
+		"{\"a\":[1}}", "{\"a\":1}}", "{} x", " {\"a\":{}} {}", "{\"a\":\"\xff\"}",
+		"{\"\\q\":1}", "{\"a\":.1}", "{\"a\":1]", "{1:1}", "{\"a\":{\"b\":1,}}"};
+
+	(void)state;
+	for (size_t i = 0; i < N(texts); i++) {
+		struct json_span_error error = {0}, expected = {0};
+		struct json_span_member member;
+		struct json_span_walk walk;
+		int r;
+
+		assert_int_equal(json_span_value(span_of(texts[i]), NULL, &expected), -EINVAL);
+		assert_true(json_span_walk_begin(&walk, span_of(texts[i]), &error));
+		while ((r = json_span_walk_next(&walk, &member)) > 0)
+			;
+		assert_int_equal(r, -EINVAL);
+		assert_string_equal(error.expected, expected.expected);
+		assert_int_equal(error.offset, expected.offset);
+	}
+}
+
+static void test_walk_counts_its_own_level_of_nesting(void **state)
+{
+	char text[2 * JSON_SPAN_DEPTH_MAX + 16] = "{\"a\":";
+	struct json_span_member member;
+	struct json_span_walk walk;
+
+	(void)state;
+	for (size_t inner = JSON_SPAN_DEPTH_MAX - 1; inner <= JSON_SPAN_DEPTH_MAX; inner++) {
+		memset(text + 5, '[', inner);
+		memset(text + 5 + inner, ']', inner);
+		strcpy(text + 5 + 2 * inner, "}");
+		assert_true(json_span_walk_begin(&walk, span_of(text), NULL));
+		assert_int_equal(json_span_walk_next(&walk, &member),
+			inner < JSON_SPAN_DEPTH_MAX ? 1 : -EINVAL);
+		assert_int_equal(is_valid(span_of(text)), inner < JSON_SPAN_DEPTH_MAX);
+	}
+}
+
 static void test_value_tells_its_kind(void **state)
 {
 	struct span body;
 
 	(void)state;
-	assert_true(json_span_is_object(span_of("{}")));
-	assert_false(json_span_is_object(span_of("[]")));
-	assert_false(json_span_is_object(span_of("")));
 	assert_true(json_span_is_null(span_of("null")));
 	assert_false(json_span_is_null(span_of("\"null\"")));
 	assert_false(json_span_is_null(span_of("true")));
@@ -396,6 +446,9 @@ int main(void)
 		cmocka_unit_test(test_walk_gives_the_bytes_of_each_member),
 		cmocka_unit_test(test_walk_leaves_names_as_they_are_written),
 		cmocka_unit_test(test_walk_over_an_empty_object_ends_at_once),
+		cmocka_unit_test(test_walk_begins_at_an_object_only),
+		cmocka_unit_test(test_walk_finds_the_errors_of_the_text),
+		cmocka_unit_test(test_walk_counts_its_own_level_of_nesting),
 		cmocka_unit_test(test_value_tells_its_kind),
 		cmocka_unit_test(test_unescape_resolves_every_escape),
 		cmocka_unit_test(test_unescape_writes_utf8_of_every_length),
