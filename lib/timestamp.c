@@ -2,13 +2,20 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #define MS_MAX ((int64_t)253402300799999) /* 9999-12-31T23:59:59.999Z */
 
+static void put_digits(char *to, int value, int n)
+{
+	for (; n > 0; value /= 10)
+		to[--n] = (char)('0' + value % 10);
+}
+
 void timestamp_format(int64_t ms, char text[static TIMESTAMP_TEXT_SIZE])
 {
+	static const char form[] = "YYYY-MM-DDThh:mm:ss.mmmZ";
 	time_t seconds;
 	struct tm tm;
 
@@ -18,9 +25,14 @@ void timestamp_format(int64_t ms, char text[static TIMESTAMP_TEXT_SIZE])
 		ms = MS_MAX;
 	seconds = (time_t)(ms / 1000);
 	gmtime_r(&seconds, &tm);
-	snprintf(text, TIMESTAMP_TEXT_SIZE, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ",
-		tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-		(int)(ms % 1000));
+	memcpy(text, form, sizeof(form));
+	put_digits(text, tm.tm_year + 1900, 4);
+	put_digits(text + 5, tm.tm_mon + 1, 2);
+	put_digits(text + 8, tm.tm_mday, 2);
+	put_digits(text + 11, tm.tm_hour, 2);
+	put_digits(text + 14, tm.tm_min, 2);
+	put_digits(text + 17, tm.tm_sec, 2);
+	put_digits(text + 20, (int)(ms % 1000), 3);
 }
 
 struct reader {

@@ -238,7 +238,7 @@ static void answer_metrics(struct request *rq, const struct engine_stats *stats)
 		refuse(rq, PROBLEM_BUSY, NULL, "out of memory: try again");
 		return;
 	}
-	answer_text(rq, content_type, text);
+	answer_text(rq, 200, content_type, text);
 }
 
 void handle_metrics(struct request *rq)

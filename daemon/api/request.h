@@ -98,8 +98,8 @@ const char *request_header(const struct request *request, const char *name);
 void answer_json(struct request *request, unsigned status, json_t *json);
 void answer_problem(struct request *request, const struct problem *problem);
 void answer_bytes(struct request *request, const char *content_type, const void *bytes, size_t len);
-void answer_text(
-	struct request *request, const char *content_type, char *text); /* takes text over */
+/* Takes text over; NULL: there was no memory for it. */
+void answer_text(struct request *request, unsigned status, const char *content_type, char *text);
 void answer_nothing(struct request *request); /* 204 */
 
 /* answer_problem() with its parts. */

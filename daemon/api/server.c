@@ -290,9 +290,9 @@ static struct MHD_Response *text_response(char *text, size_t len)
 	return response;
 }
 
-void answer_text(struct request *rq, const char *content_type, char *text)
+void answer_text(struct request *rq, unsigned status, const char *content_type, char *text)
 {
-	answer(rq, 200, text_response(text, strlen(text)), content_type);
+	answer(rq, status, text ? text_response(text, strlen(text)) : NULL, content_type);
 }
 
 void answer_nothing(struct request *rq)

@@ -389,11 +389,12 @@ struct store_numbers store_numbers(const struct store *s)
 
 struct event_id store_next_id(struct store *s, int64_t now_ms)
 {
-	uint8_t random[10];
+	uint8_t random[10] = {0};
 
-	/* Cannot fail for so few bytes once the machine has booted; were it to, ids would still
-	 * grow. */
-	if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
+	/* Within the millisecond of the last one it is counted up from that. getrandom(2) cannot
+	 * fail for so few bytes once the machine has booted; were it to, ids would still grow. */
+	if (now_ms > event_id_ms(&s->ids.last) &&
+		getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
 		memset(random, 0, sizeof(random));
 	return event_id_next(&s->ids, now_ms, random);
 }
