@@ -533,10 +533,11 @@ int writer_start(struct writer *w)
 	return r;
 }
 
+/* Unlocks first: else the thread would wake only to wait for the mutex. */
 static void wake(struct writer *w)
 {
-	pthread_cond_signal(&w->filled);
 	pthread_mutex_unlock(&w->mutex);
+	pthread_cond_signal(&w->filled);
 }
 
 void writer_stop(struct writer *w)
