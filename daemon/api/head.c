@@ -6,14 +6,28 @@
 
 #define LENGTH_DIGITS_MAX 18 /* fits an int64_t */
 
+/* RFC 9110 section 5.6.2 */
+static const bool in_token[256] = {
+	['a' ... 'z'] = true,
+	['A' ... 'Z'] = true,
+	['0' ... '9'] = true,
+	['!'] = true,
+	['#' ... '\''] = true,
+	['*'] = true,
+	['+'] = true,
+	['-'] = true,
+	['.'] = true,
+	['^' ... '`'] = true,
+	['|'] = true,
+	['~'] = true,
+};
+
 static bool is_token(const char *text)
 {
 	if (!*text)
 		return false;
 	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
-
-		if (c <= 0x20 || c >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", c))
+		if (!in_token[(unsigned char)*text])
 			return false;
 	}
 	return true;

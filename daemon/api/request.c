@@ -149,26 +149,30 @@ static int check_query(const struct request *rq, struct problem *problem)
 	return 0;
 }
 
-int request_route(struct request *rq, const char *method, struct problem *problem)
+static int refuse_route(struct request *rq, const char *method, struct problem *problem)
 {
-	const struct route *other = NULL;
 	char allowed[64] = "";
 
-	for (size_t i = 0; i < n_routes && !rq->route; i++) {
-		if (!fits(rq, routes[i].path, false))
-			continue;
-		other = &routes[i];
-		snprintf(allowed + strlen(allowed), sizeof(allowed) - strlen(allowed), "%s%s",
-			allowed[0] ? ", " : "", routes[i].method);
-		if (strcmp(routes[i].method, method) == 0)
-			rq->route = &routes[i];
+	for (size_t i = 0; i < n_routes; i++) {
+		if (fits(rq, routes[i].path, false))
+			snprintf(allowed + strlen(allowed), sizeof(allowed) - strlen(allowed),
+				"%s%s", allowed[0] ? ", " : "", routes[i].method);
 	}
-	if (!other)
+	if (!allowed[0])
 		return problem_set(
 			problem, PROBLEM_NOT_FOUND, NULL, "there is no route %.128s", rq->path);
+	return problem_set(problem, PROBLEM_METHOD, NULL,
+		"%.16s is not a method of this route; expected %s", method, allowed);
+}
+
+int request_route(struct request *rq, const char *method, struct problem *problem)
+{
+	for (size_t i = 0; i < n_routes && !rq->route; i++) {
+		if (strcmp(routes[i].method, method) == 0 && fits(rq, routes[i].path, false))
+			rq->route = &routes[i];
+	}
 	if (!rq->route)
-		return problem_set(problem, PROBLEM_METHOD, NULL,
-			"%.16s is not a method of this route; expected %s", method, allowed);
+		return refuse_route(rq, method, problem);
 	if (!may(request_role(rq), rq->route->role))
 		return problem_set(problem, PROBLEM_FORBIDDEN, NULL,
 			"%s %s needs the socket %s.sock or one that may do more; this is %s.sock",
