@@ -30,28 +30,43 @@ struct transfers {
 	struct event_base *base;
 	CURLM *multi;
 	struct event *timer;
-	char user_agent[64];
+	char user_agent[sizeof("User-Agent: ") + 64];
 	X509_STORE *authorities; /* NULL: they could not be read */
-	CURL *pool[POOL_MAX]; /* handles without a transfer */
+	struct socket_watch **watches; /* by descriptor; NULL: not watched */
+	size_t n_watches;
+	struct transfer_state *pool; /* without a transfer */
 	size_t n_pool;
 };
 
-/* What lives as long as a transfer is under way. */
+/* A handle of curl's and what goes with it. It serves one transfer after the other. */
 struct transfer_state {
 	struct transfers *transfers;
+	struct transfer_state *next; /* in the pool */
 	CURL *curl;
-	struct curl_slist *headers, *connect_to;
+	struct transfer *transfer; /* NULL: in the pool */
+	/* Lists whose members need no memory of their own. */
+	struct curl_slist headers[REQUEST_HEADERS_MAX + 3], connect_to;
+	char pin[PEER_TEXT_SIZE + 2];
+
+	/* Of this transfer: */
 	const char *refusal;
-	bool begun; /* the request, on a connection whose peer was checked */
+	unsigned n_begun; /* requests, each on a connection whose peer was checked */
 	bool headers_complete;
 	size_t header_bytes, response_bytes;
 	int socket_error;
 	char error[CURL_ERROR_SIZE];
 };
 
+/*
+ * A socket on the loop. Between two requests curl does not look at a connection; it is left on the
+ * loop nevertheless, as most go on soon, until it is closed or something comes that nobody asked
+ * for.
+ */
 struct socket_watch {
 	struct transfers *transfers;
 	struct event *event;
+	short wanted;
+	bool idle;
 };
 
 /* ---- curl on the loop ---- */
@@ -86,39 +101,105 @@ static int on_timeout_changed(CURLM *multi, long ms, void *user)
 	return 0;
 }
 
+static void unwatch(struct transfers *t, curl_socket_t fd)
+{
+	struct socket_watch *watch = (size_t)fd < t->n_watches ? t->watches[fd] : NULL;
+
+	if (!watch)
+		return;
+	event_free(watch->event);
+	free(watch);
+	t->watches[fd] = NULL;
+}
+
 static void on_socket(evutil_socket_t fd, short what, void *user)
 {
 	struct socket_watch *watch = user;
 
-	act(watch->transfers, fd,
-		(what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0));
+	if (watch->idle)
+		unwatch(watch->transfers, fd);
+	else
+		act(watch->transfers, fd,
+			(what & EV_READ ? CURL_CSELECT_IN : 0) |
+				(what & EV_WRITE ? CURL_CSELECT_OUT : 0));
+}
+
+static bool make_room_for_watch(struct transfers *t, curl_socket_t fd)
+{
+	size_t size = t->n_watches ? t->n_watches : 256;
+	struct socket_watch **grown;
+
+	if ((size_t)fd < t->n_watches)
+		return true;
+	while (size <= (size_t)fd)
+		size *= 2;
+	grown = realloc(t->watches, size * sizeof(struct socket_watch *));
+	if (!grown)
+		return false;
+	memset(grown + t->n_watches, 0, (size - t->n_watches) * sizeof(struct socket_watch *));
+	t->watches = grown;
+	t->n_watches = size;
+	return true;
+}
+
+static bool watch_for(struct transfers *t, curl_socket_t fd, short wanted)
+{
+	struct socket_watch *watch;
+
+	if (!make_room_for_watch(t, fd))
+		return false;
+	watch = t->watches[fd];
+	if (watch && watch->wanted == wanted) {
+		watch->idle = false;
+		return true;
+	}
+	unwatch(t, fd);
+	watch = calloc(1, sizeof(*watch));
+	if (!watch)
+		return false;
+	*watch = (struct socket_watch){.transfers = t, .wanted = wanted};
+	watch->event = event_new(t->base, fd, wanted, on_socket, watch);
+	if (!watch->event || event_add(watch->event, NULL) < 0) {
+		if (watch->event)
+			event_free(watch->event);
+		free(watch);
+		return false;
+	}
+	t->watches[fd] = watch;
+	return true;
+}
+
+/* Only one whose end on_close_socket() will be told of: curl closes a socket that is not connected
+ * yet, which it waits for to be writable, without a word. */
+static void leave_idle(struct transfers *t, curl_socket_t fd)
+{
+	struct socket_watch *watch = (size_t)fd < t->n_watches ? t->watches[fd] : NULL;
+
+	if (watch && watch->wanted == (EV_READ | EV_PERSIST))
+		watch->idle = true;
+	else
+		unwatch(t, fd);
 }
 
 static int on_socket_changed(CURL *curl, curl_socket_t fd, int what, void *user, void *socket_user)
 {
 	struct transfers *t = user;
-	struct socket_watch *watch = socket_user;
 	short wanted = (short)(EV_PERSIST | (what & CURL_POLL_IN ? EV_READ : 0) |
 		(what & CURL_POLL_OUT ? EV_WRITE : 0));
 
 	(void)curl;
+	(void)socket_user;
 	if (what == CURL_POLL_REMOVE) {
-		if (watch && watch->event)
-			event_free(watch->event);
-		free(watch);
+		leave_idle(t, fd);
 		return 0;
 	}
-	if (!watch) {
-		watch = calloc(1, sizeof(*watch));
-		if (!watch)
-			return -1;
-		watch->transfers = t;
-		curl_multi_assign(t->multi, fd, watch);
-	}
-	if (watch->event)
-		event_free(watch->event);
-	watch->event = event_new(t->base, fd, wanted, on_socket, watch);
-	return watch->event && event_add(watch->event, NULL) == 0 ? 0 : -1;
+	return watch_for(t, fd, wanted) ? 0 : -1;
+}
+
+static int on_close_socket(void *user, curl_socket_t fd)
+{
+	unwatch(user, fd);
+	return close(fd);
 }
 
 /* ---- Where it goes ---- */
@@ -162,23 +243,26 @@ static bool may_use(struct transfer *transfer, const struct peer *peer)
 
 static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address)
 {
-	struct transfer *transfer = user;
+	struct transfer_state *s = user;
 	struct peer peer;
 	int fd;
 
 	(void)purpose;
-	if (!read_sockaddr(&address->addr, &peer) || !may_use(transfer, &peer))
+	if (!read_sockaddr(&address->addr, &peer) || !may_use(s->transfer, &peer))
 		return CURL_SOCKET_BAD;
 	fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-	if (fd < 0)
-		transfer->state->socket_error = errno;
-	return fd < 0 ? CURL_SOCKET_BAD : fd;
+	if (fd < 0) {
+		s->socket_error = errno;
+		return CURL_SOCKET_BAD;
+	}
+	unwatch(s->transfers, fd); /* what had this number before is closed */
+	return fd;
 }
 
 static int on_before_request(
 	void *user, char *peer_ip, char *local_ip, int peer_port, int local_port)
 {
-	struct transfer *transfer = user;
+	struct transfer_state *s = user;
 	struct peer peer = {.port = (uint16_t)peer_port};
 
 	(void)local_ip;
@@ -187,9 +271,9 @@ static int on_before_request(
 		peer.family = 4;
 	else if (inet_pton(AF_INET6, peer_ip, peer.bytes) == 1)
 		peer.family = 6;
-	if (!may_use(transfer, &peer))
+	if (!may_use(s->transfer, &peer))
 		return CURL_PREREQFUNC_ABORT;
-	transfer->state->begun = true;
+	s->n_begun++;
 	return CURL_PREREQFUNC_OK;
 }
 
@@ -213,8 +297,8 @@ static void note_retry_after(struct transfer *transfer, const char *line, size_t
 
 static size_t on_header(char *line, size_t size, size_t n, void *user)
 {
-	struct transfer *transfer = user;
-	struct transfer_state *s = transfer->state;
+	struct transfer_state *s = user;
+	struct transfer *transfer = s->transfer;
 	size_t len = size * n;
 	long status = 0;
 
@@ -235,15 +319,16 @@ static size_t on_header(char *line, size_t size, size_t n, void *user)
  * again, and cuts a longer one off. */
 static size_t on_body(char *bytes, size_t size, size_t n, void *user)
 {
-	struct transfer *transfer = user;
+	struct transfer_state *s = user;
+	struct transfer *transfer = s->transfer;
 	size_t len = size * n, room = sizeof(transfer->response) - transfer->response_len;
 
 	if (room > len)
 		room = len;
 	memcpy(transfer->response + transfer->response_len, bytes, room);
 	transfer->response_len += room;
-	transfer->state->response_bytes += len;
-	return transfer->state->response_bytes > RESPONSE_BYTES_MAX ? 0 : len;
+	s->response_bytes += len;
+	return s->response_bytes > RESPONSE_BYTES_MAX ? 0 : len;
 }
 
 /* ---- What it means ---- */
@@ -312,7 +397,7 @@ static void judge_timeout(struct transfer *transfer)
 	long connections = 0;
 
 	peer_format(&transfer->peer, peer);
-	if (transfer->state->begun) {
+	if (transfer->state->n_begun) {
 		transfer->result = RESULT_TIMEOUT; /* the attempt says within what time */
 		say(transfer, "timeout");
 		return;
@@ -370,7 +455,7 @@ static void judge(struct transfer *transfer, CURLcode code)
 	case CURLE_OUT_OF_MEMORY:
 	case CURLE_FAILED_INIT:
 		/* libcurl says so, too, of a header line that is longer than it takes. */
-		if (s->begun) {
+		if (s->n_begun) {
 			transfer->result = RESULT_PROTOCOL;
 			say(transfer, "the answer's headers are too long");
 		} else {
@@ -424,63 +509,6 @@ static void judge(struct transfer *transfer, CURLcode code)
 
 /* ---- Life of a transfer ---- */
 
-static void release(struct transfer *transfer)
-{
-	struct transfer_state *s = transfer->state;
-	struct transfers *t = s->transfers;
-
-	curl_multi_remove_handle(t->multi, s->curl);
-	curl_easy_reset(s->curl); /* nothing of one customer is left for the next */
-	if (t->n_pool < POOL_MAX)
-		t->pool[t->n_pool++] = s->curl;
-	else
-		curl_easy_cleanup(s->curl);
-	curl_slist_free_all(s->headers);
-	curl_slist_free_all(s->connect_to);
-	free(s);
-	transfer->state = NULL;
-}
-
-static void collect_finished(struct transfers *t)
-{
-	CURLMsg *message;
-	int left;
-
-	while ((message = curl_multi_info_read(t->multi, &left))) {
-		struct transfer *transfer = NULL;
-		CURLcode code = message->data.result;
-
-		if (message->msg != CURLMSG_DONE)
-			continue;
-		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
-		judge(transfer, code);
-		release(transfer);
-		transfer->done(transfer);
-	}
-}
-
-static bool append(struct curl_slist **list, const char *line)
-{
-	struct curl_slist *grown = curl_slist_append(*list, line);
-
-	if (grown)
-		*list = grown;
-	return grown != NULL;
-}
-
-static bool make_lists(struct transfer_state *s, const struct transfer *transfer)
-{
-	char pin[PEER_TEXT_SIZE + 4] = "::";
-	bool ok;
-
-	peer_format(&transfer->peer, pin + 2);
-	ok = append(&s->connect_to, pin) && append(&s->headers, "Expect:") &&
-		append(&s->headers, "Accept:");
-	for (unsigned i = 0; ok && i < transfer->n_headers; i++)
-		ok = append(&s->headers, transfer->headers[i]);
-	return ok;
-}
-
 static CURLcode on_tls_context(CURL *curl, void *context, void *user)
 {
 	const struct transfers *t = user;
@@ -490,46 +518,40 @@ static CURLcode on_tls_context(CURL *curl, void *context, void *user)
 	return CURLE_OK;
 }
 
-static bool set_options(struct transfer_state *s, struct transfer *transfer)
+#define SET(option, value) (failed = failed ? failed : curl_easy_setopt(curl, option, value))
+
+/* What is the same for every transfer. */
+static bool set_rules(struct transfer_state *s)
 {
-	struct curl_blob ca = {(void *)transfer->ca.at, transfer->ca.len, CURL_BLOB_COPY};
 	CURLcode failed = CURLE_OK;
 	CURL *curl = s->curl;
 
-#define SET(option, value) (failed = failed ? failed : curl_easy_setopt(curl, option, value))
-	SET(CURLOPT_PRIVATE, transfer);
+	SET(CURLOPT_PRIVATE, s);
 	SET(CURLOPT_ERRORBUFFER, s->error);
 	SET(CURLOPT_NOSIGNAL, 1L);
 	/* Where to, and nowhere else. */
-	SET(CURLOPT_URL, transfer->url);
 	SET(CURLOPT_PATH_AS_IS, 1L);
-	SET(CURLOPT_PROTOCOLS_STR, transfer->https ? "https" : "http");
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_PROXY, "");
 	SET(CURLOPT_NOPROXY, "*");
 	SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-	SET(CURLOPT_CONNECT_TO, s->connect_to);
 	SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
-	SET(CURLOPT_OPENSOCKETDATA, transfer);
+	SET(CURLOPT_OPENSOCKETDATA, s);
+	SET(CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
+	SET(CURLOPT_CLOSESOCKETDATA, s->transfers); /* the connection outlives this transfer */
 	SET(CURLOPT_PREREQFUNCTION, on_before_request);
-	SET(CURLOPT_PREREQDATA, transfer);
+	SET(CURLOPT_PREREQDATA, s);
 	/* What. */
 	SET(CURLOPT_POST, 1L);
-	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body_len);
-	SET(CURLOPT_POSTFIELDS, transfer->body_len ? transfer->body : "");
-	SET(CURLOPT_HTTPHEADER, s->headers);
-	SET(CURLOPT_USERAGENT, s->transfers->user_agent);
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	/* How long. */
-	SET(CURLOPT_TIMEOUT_MS, (long)transfer->timeout_ms);
-	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)transfer->connect_timeout_ms);
 	SET(CURLOPT_MAXAGE_CONN, IDLE_CONNECTION_S);
 	SET(CURLOPT_MAXLIFETIME_CONN, CONNECTION_LIFE_S);
 	/* What comes back. */
 	SET(CURLOPT_HEADERFUNCTION, on_header);
-	SET(CURLOPT_HEADERDATA, transfer);
+	SET(CURLOPT_HEADERDATA, s);
 	SET(CURLOPT_WRITEFUNCTION, on_body);
-	SET(CURLOPT_WRITEDATA, transfer);
+	SET(CURLOPT_WRITEDATA, s);
 	SET(CURLOPT_BUFFERSIZE, (long)READ_PIECE);
 	/* TLS. CAPATH has to go: with it libcurl reads all certificates anew for every handshake.
 	 */
@@ -537,21 +559,164 @@ static bool set_options(struct transfer_state *s, struct transfer *transfer)
 	SET(CURLOPT_SSL_VERIFYPEER, 1L);
 	SET(CURLOPT_SSL_VERIFYHOST, 2L);
 	SET(CURLOPT_CAPATH, NULL);
-	if (transfer->ca.len) {
-		SET(CURLOPT_CAINFO, NULL);
-		SET(CURLOPT_CAINFO_BLOB, &ca);
-	} else {
-		SET(CURLOPT_CAINFO, NULL);
-		SET(CURLOPT_SSL_CTX_FUNCTION, on_tls_context);
-		SET(CURLOPT_SSL_CTX_DATA, s->transfers);
-	}
-#undef SET
+	SET(CURLOPT_CAINFO, NULL);
+	SET(CURLOPT_SSL_CTX_DATA, s->transfers);
 	return failed == CURLE_OK;
+}
+
+/* What is this one's own. All of it is set anew each time, but the CA, which only a handle made as
+ * new can have. */
+static bool set_request(struct transfer_state *s, const struct transfer *transfer)
+{
+	struct curl_blob ca = {(void *)transfer->ca.at, transfer->ca.len, CURL_BLOB_COPY};
+	CURLcode failed = CURLE_OK;
+	CURL *curl = s->curl;
+
+	SET(CURLOPT_URL, transfer->url);
+	SET(CURLOPT_PROTOCOLS_STR, transfer->https ? "https" : "http");
+	SET(CURLOPT_CONNECT_TO, &s->connect_to);
+	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body_len);
+	SET(CURLOPT_POSTFIELDS, transfer->body_len ? transfer->body : "");
+	SET(CURLOPT_HTTPHEADER, s->headers);
+	SET(CURLOPT_TIMEOUT_MS, (long)transfer->timeout_ms);
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)transfer->connect_timeout_ms);
+	if (transfer->ca.len)
+		SET(CURLOPT_CAINFO_BLOB, &ca);
+	SET(CURLOPT_SSL_CTX_FUNCTION, transfer->ca.len ? NULL : on_tls_context);
+	return failed == CURLE_OK;
+}
+#undef SET
+
+/* Nothing of one customer is left for the next. */
+static bool forget_request(struct transfer_state *s)
+{
+	return curl_easy_setopt(s->curl, CURLOPT_URL, NULL) == CURLE_OK &&
+		curl_easy_setopt(s->curl, CURLOPT_CONNECT_TO, NULL) == CURLE_OK &&
+		curl_easy_setopt(s->curl, CURLOPT_POSTFIELDS, NULL) == CURLE_OK &&
+		curl_easy_setopt(s->curl, CURLOPT_HTTPHEADER, NULL) == CURLE_OK;
+}
+
+static void add_header(struct transfer_state *s, unsigned *n, const char *line)
+{
+	if (*n)
+		s->headers[*n - 1].next = &s->headers[*n];
+	s->headers[(*n)++] = (struct curl_slist){(char *)line, NULL};
+}
+
+static void make_lists(struct transfer_state *s, const struct transfer *transfer)
+{
+	unsigned n = 0;
+
+	add_header(s, &n, "Expect:");
+	add_header(s, &n, "Accept:");
+	add_header(s, &n, s->transfers->user_agent);
+	for (unsigned i = 0; i < transfer->n_headers; i++)
+		add_header(s, &n, transfer->headers[i]);
+	memcpy(s->pin, "::", 2);
+	peer_format(&transfer->peer, s->pin + 2);
+	s->connect_to = (struct curl_slist){s->pin, NULL};
+}
+
+static void free_state(struct transfer_state *s)
+{
+	curl_easy_cleanup(s->curl);
+	free(s);
+}
+
+static struct transfer_state *new_state(struct transfers *t)
+{
+	struct transfer_state *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->transfers = t;
+	s->curl = curl_easy_init();
+	if (s->curl && set_rules(s))
+		return s;
+	free_state(s);
+	return NULL;
+}
+
+static struct transfer_state *take_state(struct transfers *t)
+{
+	struct transfer_state *s = t->pool;
+
+	if (!s)
+		return new_state(t);
+	t->pool = s->next;
+	t->n_pool--;
+	return s;
+}
+
+/* Nothing but a success at the first try, with the common authorities. */
+static bool was_plain(const struct transfer *transfer, CURLcode code)
+{
+	return code == CURLE_OK && transfer->result == RESULT_OK && transfer->state->n_begun == 1 &&
+		!transfer->ca.len;
+}
+
+/* After most transfers the handle can go on as it is. Any other is made as new: in what curl
+ * remembers of it, retries or a challenge, one customer's trouble might become another's. */
+static void release(struct transfer *transfer, CURLcode code)
+{
+	struct transfer_state *s = transfer->state;
+	struct transfers *t = s->transfers;
+	bool plain = was_plain(transfer, code), fit;
+
+	curl_multi_remove_handle(t->multi, s->curl);
+	transfer->state = NULL;
+	s->transfer = NULL;
+	if (plain) {
+		fit = forget_request(s);
+	} else {
+		curl_easy_reset(s->curl);
+		fit = set_rules(s);
+	}
+	if (!fit || t->n_pool == POOL_MAX) {
+		free_state(s);
+		return;
+	}
+	s->next = t->pool;
+	t->pool = s;
+	t->n_pool++;
+}
+
+static void collect_finished(struct transfers *t)
+{
+	CURLMsg *message;
+	int left;
+
+	while ((message = curl_multi_info_read(t->multi, &left))) {
+		struct transfer_state *s = NULL;
+		struct transfer *transfer;
+		CURLcode code = message->data.result;
+
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&s);
+		transfer = s->transfer;
+		judge(transfer, code);
+		release(transfer, code);
+		transfer->done(transfer);
+	}
+}
+
+static void begin(struct transfer_state *s, struct transfer *transfer)
+{
+	transfer->state = s;
+	s->transfer = transfer;
+	s->refusal = NULL;
+	s->n_begun = 0;
+	s->headers_complete = false;
+	s->header_bytes = s->response_bytes = 0;
+	s->socket_error = 0;
+	s->error[0] = '\0';
+	make_lists(s, transfer);
 }
 
 int transfer_start(struct transfers *t, struct transfer *transfer)
 {
-	struct transfer_state *s = calloc(1, sizeof(*s));
+	struct transfer_state *s = take_state(t);
 
 	transfer->fault = NO_LOCAL_FAULT;
 	transfer->result = RESULT_NONE;
@@ -559,19 +724,13 @@ int transfer_start(struct transfers *t, struct transfer *transfer)
 	transfer->another_may_answer = false;
 	transfer->retry_after[0] = transfer->message[0] = '\0';
 	transfer->response_len = 0;
-	transfer->state = s;
-	if (!s)
-		return -ENOMEM;
-	s->transfers = t;
-	s->curl = t->n_pool ? t->pool[--t->n_pool] : curl_easy_init();
-	if (!s->curl) {
-		free(s);
+	if (!s) {
 		transfer->state = NULL;
 		return -ENOMEM;
 	}
-	if (!make_lists(s, transfer) || !set_options(s, transfer) ||
-		curl_multi_add_handle(t->multi, s->curl) != CURLM_OK) {
-		release(transfer);
+	begin(s, transfer);
+	if (!set_request(s, transfer) || curl_multi_add_handle(t->multi, s->curl) != CURLM_OK) {
+		release(transfer, CURLE_OUT_OF_MEMORY);
 		return -ENOMEM;
 	}
 	return 0;
@@ -580,7 +739,7 @@ int transfer_start(struct transfers *t, struct transfer *transfer)
 void transfer_cancel(struct transfer *transfer)
 {
 	if (transfer->state)
-		release(transfer);
+		release(transfer, CURLE_ABORTED_BY_CALLBACK);
 }
 
 /* ---- All of them ---- */
@@ -616,7 +775,7 @@ int transfers_new(struct transfers **transfers, struct event_base *base,
 	if (!t)
 		return -ENOMEM;
 	t->base = base;
-	snprintf(t->user_agent, sizeof(t->user_agent), "%s", options->user_agent);
+	snprintf(t->user_agent, sizeof(t->user_agent), "User-Agent: %s", options->user_agent);
 	t->authorities = read_authorities(options->ca_file);
 	t->timer = evtimer_new(base, on_timer, t);
 	t->multi = curl_multi_init();
@@ -638,10 +797,13 @@ int transfers_new(struct transfers **transfers, struct event_base *base,
 
 void transfers_free(struct transfers *t)
 {
-	while (t->n_pool > 0)
-		curl_easy_cleanup(t->pool[--t->n_pool]);
+	while (t->pool)
+		free_state(take_state(t));
 	if (t->multi)
-		curl_multi_cleanup(t->multi);
+		curl_multi_cleanup(t->multi); /* closes what was kept */
+	for (size_t i = 0; i < t->n_watches; i++)
+		unwatch(t, (curl_socket_t)i);
+	free(t->watches);
 	if (t->timer)
 		event_free(t->timer);
 	X509_STORE_free(t->authorities);

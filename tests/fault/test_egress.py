@@ -329,6 +329,11 @@ def test_a_connection_that_is_reset_at_once_is_one_attempt_before_it_is_there_or
 # ---- Kept connections that end ----------------------------------------------------------------
 
 
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[0]) / 1e9
+
+
 def test_a_request_that_meets_the_end_of_a_kept_connection_is_sent_again_within_the_attempt(make_hookd):
     """libcurl does that by itself. It is one attempt, and what comes twice has the same id and signature."""
     def serve_once(connection):
@@ -366,6 +371,45 @@ def test_what_meets_only_ends_of_connections_is_one_failed_attempt(make_hookd):
     assert delivery["attempts"] == len(delivery["history"]) == 1
     assert delivery["last_attempt"]["message"] == "Connection died, tried 5 times before giving up"
     assert kept >= 6 and receiver.ids.count(event) == 6
+    receiver.close()
+
+
+def test_ends_of_kept_connections_that_earlier_requests_met_are_not_counted(make_hookd):
+    """A handle of libcurl's counts how often it sent again. The next request, which may be another customer's, begins
+    anew."""
+    def serve_once(connection):
+        connection.read_request()
+        connection.send(head("204 No Content"))
+        connection.read_request()  # and no answer
+
+    hookd, receiver = make_hookd({"senders": {"count": "1"}}), Hostile(serve_once)
+    hookd.admin.add_endpoint("kept", receiver.url, retry_schedule_s=[])
+    for i in range(10):
+        event = hookd.submit.submit("t", i)["id"]
+        assert hookd.manage.wait_for(event, "kept", "delivered")["attempts"] == 1
+    assert receiver.connections == 10 and len(receiver.ids) == 19
+    receiver.close()
+
+
+@pytest.mark.parametrize("then", [b"", b"x" * 100000], ids=["ends", "talks"])
+def test_a_kept_connection_that_ends_or_talks_while_nothing_is_asked_costs_nothing(make_hookd, then):
+    def serve_once(connection):
+        connection.read_request()
+        connection.send(head("204 No Content"))
+        time.sleep(0.2)  # the answer is dealt with
+        if then:
+            connection.send(then)
+            connection.socket.recv(1)  # until it is closed
+
+    hookd, receiver = make_hookd({"senders": {"count": "1"}}), Hostile(serve_once)
+    [sender] = hookd.senders()
+    for i in range(3):
+        assert owe(hookd, f"e{i}", receiver.url + f"{i}").wait()["attempts"] == 1
+        time.sleep(0.5)
+        before = cpu_seconds(sender)
+        time.sleep(1)
+        assert cpu_seconds(sender) - before < 0.02
+    assert receiver.connections >= 2 and hookd.senders() == [sender]
     receiver.close()
 
 
