@@ -191,6 +191,11 @@ bool frame_get_unfit(struct byte_reader *r, char reason[static UNFIT_SIZE])
 	return reader_is_done(r);
 }
 
+size_t frame_outcome_size(const struct sender_outcome *o)
+{
+	return 64 + strlen(o->retry_after) + o->message_len + o->response_len;
+}
+
 void frame_put_outcome(struct byte_writer *w, const struct sender_outcome *o)
 {
 	put_u64(w, o->slot);

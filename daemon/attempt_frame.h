@@ -88,6 +88,7 @@ void frame_put_unfit(struct byte_writer *w, const char *reason);
 /* reason is printable then. */
 bool frame_get_unfit(struct byte_reader *r, char reason[static UNFIT_SIZE]);
 
-#define OUTCOME_FRAME_SIZE 1536
+#define OUTCOME_FRAME_SIZE 1536 /* at most */
+size_t frame_outcome_size(const struct sender_outcome *outcome);
 void frame_put_outcome(struct byte_writer *w, const struct sender_outcome *outcome);
 bool frame_get_outcome(struct byte_reader *r, struct sender_outcome *outcome);

@@ -120,6 +120,29 @@ bool network_contains(const struct network *network, const struct peer *peer)
 		has_prefix(peer->bytes, network->bytes, network->bits);
 }
 
+static char *put_number(char *to, unsigned number)
+{
+	char digits[8];
+	int n = 0;
+
+	do
+		digits[n++] = (char)('0' + number % 10);
+	while (number /= 10);
+	while (n > 0)
+		*to++ = digits[--n];
+	return to;
+}
+
+/* Once for every request: printf takes ten times as long. */
+static void format_v4(const struct peer *peer, char *to)
+{
+	for (int i = 0; i < 4; i++) {
+		to = put_number(to, peer->bytes[i]);
+		*to++ = i < 3 ? '.' : ':';
+	}
+	*put_number(to, peer->port) = '\0';
+}
+
 void peer_format(const struct peer *peer, char text[static PEER_TEXT_SIZE])
 {
 	char address[INET6_ADDRSTRLEN] = "?";
@@ -127,9 +150,12 @@ void peer_format(const struct peer *peer, char text[static PEER_TEXT_SIZE])
 	text[0] = '\0';
 	if (peer->family == 0)
 		return;
-	inet_ntop(peer->family == 4 ? AF_INET : AF_INET6, peer->bytes, address, sizeof(address));
-	snprintf(
-		text, PEER_TEXT_SIZE, peer->family == 4 ? "%s:%u" : "[%s]:%u", address, peer->port);
+	if (peer->family == 4) {
+		format_v4(peer, text);
+		return;
+	}
+	inet_ntop(AF_INET6, peer->bytes, address, sizeof(address));
+	snprintf(text, PEER_TEXT_SIZE, "[%s]:%u", address, peer->port);
 }
 
 static bool is_in(const struct networks *networks, const struct peer *peer)

@@ -36,7 +36,7 @@ struct attempt_job {
 	void *mapped; /* the memory file's content */
 	size_t mapped_len;
 	const char *headers[REQUEST_HEADERS_MAX];
-	char *text; /* one block for all strings */
+	char text[]; /* of all strings and networks */
 };
 
 struct attempts {
@@ -82,8 +82,6 @@ static void free_job(struct attempt_job *job)
 	}
 	if (job->mapped)
 		munmap(job->mapped, job->mapped_len);
-	free(job->allow_private.list);
-	free(job->text);
 	free(job);
 }
 
@@ -295,27 +293,31 @@ static char *copy_text(char **to, struct text_span span)
 	return copy;
 }
 
-static bool copy_request(struct attempt_job *job, const struct sender_request *q)
+static size_t text_size(const struct sender_request *q)
 {
 	size_t size = q->url.len + 1 + q->ca.len + 1 + (q->body_in_file ? 0 : q->body.len) + 1;
-	char *to;
 
 	for (unsigned i = 0; i < q->n_headers; i++)
 		size += q->headers[i].len + 1;
-	to = job->text = malloc(size);
-	job->allow_private.list = calloc(q->allow_private.n + 1, sizeof(struct network));
-	if (!to || !job->allow_private.list)
-		return false;
+	return size + q->allow_private.n * sizeof(struct network);
+}
+
+static void copy_request(struct attempt_job *job, const struct sender_request *q)
+{
+	size_t networks_size = q->allow_private.n * sizeof(struct network);
+	char *to = job->text;
+
+	/* Networks are bytes, they may stand anywhere. */
+	_Static_assert(_Alignof(struct network) == 1, "");
+	job->allow_private = (struct networks){(void *)to, q->allow_private.n};
+	memcpy(to, q->allow_private.list, networks_size);
+	to += networks_size;
 	job->transfer.url = copy_text(&to, q->url);
 	for (unsigned i = 0; i < q->n_headers; i++)
 		job->headers[i] = copy_text(&to, q->headers[i]);
 	job->transfer.ca = (struct text_span){copy_text(&to, q->ca), q->ca.len};
 	if (!q->body_in_file)
 		job->transfer.body = copy_text(&to, q->body);
-	memcpy(job->allow_private.list, q->allow_private.list,
-		q->allow_private.n * sizeof(struct network));
-	job->allow_private.n = q->allow_private.n;
-	return true;
 }
 
 static bool map_body(struct attempt_job *job, size_t len, int fd)
@@ -336,25 +338,26 @@ static bool map_body(struct attempt_job *job, size_t len, int fd)
 
 void attempts_begin(struct attempts *a, const struct sender_request *q, int body_fd)
 {
-	struct attempt_job *job = calloc(1, sizeof(*job));
+	struct attempt_job *job = malloc(sizeof(*job) + text_size(q));
 	/* curl's own limit comes first, so that it can say what was reached. */
 	struct timeval limit = {(q->timeout_ms + 500) / 1000, (q->timeout_ms + 500) % 1000 * 1000};
 	enum local_fault fault = NO_LOCAL_FAULT;
 
 	if (!job)
 		out_of_memory("an attempt"); /* hookd makes it again, with another sender */
-	job->attempts = a;
-	job->slot = q->slot;
-	job->timeout_ms = q->timeout_ms;
-	job->allow_http = q->allow_http;
-	job->started_us = clock_monotonic_us();
-	job->query.done = on_resolved;
-	job->transfer.headers = job->headers;
-	job->transfer.n_headers = q->n_headers;
-	job->transfer.body_len = q->body.len;
-	job->transfer.https = q->url.len > 5 && (q->url.at[4] == 's' || q->url.at[4] == 'S');
-	job->transfer.refuses = transfer_refuses;
-	job->transfer.done = on_transfer_done;
+	*job = (struct attempt_job){.attempts = a,
+		.slot = q->slot,
+		.timeout_ms = q->timeout_ms,
+		.allow_http = q->allow_http,
+		.started_us = clock_monotonic_us(),
+		.query.done = on_resolved,
+		.transfer = {.headers = job->headers,
+			.n_headers = q->n_headers,
+			.body_len = q->body.len,
+			.https = q->url.len > 5 && (q->url.at[4] == 's' || q->url.at[4] == 'S'),
+			.refuses = transfer_refuses,
+			.done = on_transfer_done}};
+	copy_request(job, q);
 	job->next = a->jobs;
 	job->at = &a->jobs;
 	if (job->next)
@@ -365,8 +368,7 @@ void attempts_begin(struct attempts *a, const struct sender_request *q, int body
 	job->deadline = evtimer_new(a->options.base, on_deadline, job);
 	if (q->body_in_file && body_fd < 0)
 		fault = FAULT_DESCRIPTORS;
-	else if (!copy_request(job, q) ||
-		(q->body_in_file && !map_body(job, q->body.len, body_fd)) || !job->deadline ||
+	else if ((q->body_in_file && !map_body(job, q->body.len, body_fd)) || !job->deadline ||
 		event_add(job->deadline, &limit) < 0)
 		fault = FAULT_MEMORY;
 	if (body_fd >= 0)

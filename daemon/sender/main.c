@@ -43,7 +43,7 @@ static void on_outcome(void *user, const struct sender_outcome *outcome)
 {
 	struct sender *s = user;
 	struct byte_writer body;
-	struct frame *frame = frame_new(FRAME_OUTCOME, OUTCOME_FRAME_SIZE, &body);
+	struct frame *frame = frame_new(FRAME_OUTCOME, frame_outcome_size(outcome), &body);
 
 	if (!frame)
 		out_of_memory(
