@@ -401,7 +401,7 @@ int attempts_new(struct attempts **attempts, const struct attempts_options *opti
 		(struct networks){(struct network *)config->allowed.list, config->allowed.n};
 	a->configured_denied =
 		(struct networks){(struct network *)config->denied.list, config->denied.n};
-	r = own_addresses_init(&a->own);
+	r = own_addresses_init(&a->own, options->base);
 	if (r == 0)
 		r = resolver_new(&a->resolver, options->base, config->dns_servers);
 	if (r == 0)

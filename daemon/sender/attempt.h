@@ -10,7 +10,7 @@ struct event_base;
 struct attempts;
 
 struct attempts_options {
-	struct event_base *base;
+	struct event_base *base; /* own_addresses.h says what it has to be like */
 	const struct sender_config *config; /* borrowed for good */
 	void (*done)(void *user, const struct sender_outcome *outcome);
 	void *user;

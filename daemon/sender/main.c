@@ -162,7 +162,8 @@ int main(int argc, char **argv)
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		return 1;
 	s.base = event_base_new();
-	if (!s.base || channel_new(&s.channel, s.base, CHANNEL_FD, &callbacks, &s) < 0)
+	if (!s.base || event_base_priority_init(s.base, 2) < 0 ||
+		channel_new(&s.channel, s.base, CHANNEL_FD, &callbacks, &s) < 0)
 		return 1;
 	while (event_base_loop(s.base, EVLOOP_ONCE) == 0 && !event_base_got_break(s.base) &&
 		!event_base_got_exit(s.base))

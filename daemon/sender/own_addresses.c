@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <event2/event.h>
+
 static void add(struct networks *networks, const struct sockaddr *address)
 {
 	struct network *network = &networks->list[networks->n];
@@ -44,25 +46,11 @@ static int read_all(struct networks *networks)
 	return networks->list ? 0 : -ENOMEM;
 }
 
-/* Whether anything was told since the last time. What exactly is not looked at; too much to keep
- * (ENOBUFS) is a change like others. */
-static bool has_changed(int changes)
-{
-	bool changed = false;
-	char message[4096];
-
-	while (recv(changes, message, sizeof(message), MSG_DONTWAIT) >= 0 || errno == ENOBUFS)
-		changed = true;
-	return changed;
-}
-
 int own_addresses_refresh(struct own_addresses *own)
 {
 	struct networks fresh;
 	int r;
 
-	if (has_changed(own->changes))
-		own->known = false;
 	if (own->known)
 		return 0;
 	r = read_all(&fresh);
@@ -74,7 +62,19 @@ int own_addresses_refresh(struct own_addresses *own)
 	return 0;
 }
 
-int own_addresses_init(struct own_addresses *own)
+/* What exactly has changed is not looked at; too much to keep (ENOBUFS) is a change like others. */
+static void on_change(evutil_socket_t fd, short what, void *user)
+{
+	struct own_addresses *own = user;
+	char message[4096];
+
+	(void)what;
+	while (recv(fd, message, sizeof(message), MSG_DONTWAIT) >= 0 || errno == ENOBUFS)
+		own->known = false;
+	own_addresses_refresh(own); /* if it fails, it is tried again before the next use */
+}
+
+int own_addresses_init(struct own_addresses *own, struct event_base *base)
 {
 	struct sockaddr_nl groups = {
 		.nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR};
@@ -85,6 +85,10 @@ int own_addresses_init(struct own_addresses *own)
 		return -errno;
 	if (bind(own->changes, (struct sockaddr *)(void *)&groups, sizeof(groups)) < 0)
 		return -errno;
+	own->changed = event_new(base, own->changes, EV_READ | EV_PERSIST, on_change, own);
+	if (!own->changed || event_priority_set(own->changed, 0) < 0 ||
+		event_add(own->changed, NULL) < 0)
+		return -ENOMEM;
 	return own_addresses_refresh(own);
 }
 
@@ -92,6 +96,9 @@ void own_addresses_deinit(struct own_addresses *own)
 {
 	free(own->networks.list);
 	own->networks.list = NULL;
+	if (own->changed)
+		event_free(own->changed);
+	own->changed = NULL;
 	if (own->changes >= 0)
 		close(own->changes);
 	own->changes = -1;

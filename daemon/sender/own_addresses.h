@@ -1,23 +1,27 @@
 /*
  * The machine's own addresses, to which no request goes unless an administrator allows it.
  *
- * The kernel tells of every address that comes or goes, on a netlink socket that is looked at
- * before each use: what was added a moment ago counts. If they cannot be known, nothing may be
- * sent.
+ * The kernel tells of every address that comes or goes, on a netlink socket. On the loop it comes
+ * before everything else that is ready: what was added a moment ago counts. If they cannot be
+ * known, nothing may be sent.
  */
 #pragma once
 
 #include "../guard.h"
 
+struct event_base;
+
 struct own_addresses {
 	struct networks networks;
 	int changes; /* the netlink socket */
+	struct event *changed;
 	bool known; /* networks is what the machine has, as far as changes was read */
 };
 
-/* Returns 0 or a negative errno. */
-int own_addresses_init(struct own_addresses *own);
+/* base: with two priorities, the higher one for this alone. Returns 0 or a negative errno. */
+int own_addresses_init(struct own_addresses *own, struct event_base *base);
 void own_addresses_deinit(struct own_addresses *own);
 
-/* Brings networks up to date. Returns 0 or a negative errno; then they must not be relied upon. */
+/* Sees to it that networks are up to date; before each use. Returns 0 or a negative errno; then
+ * they must not be relied upon. */
 int own_addresses_refresh(struct own_addresses *own);
