@@ -418,15 +418,9 @@ static void reload(struct hookd *h)
 	service_notify("READY=1");
 }
 
-static void on_reload_due(evutil_socket_t fd, short what, void *user)
-{
-	(void)fd;
-	(void)what;
-	reload(user);
-}
-
-/* A reload starts new senders, and the old ones finish what they have. Were every signal of a storm
- * obeyed, there would be hundreds of them: those that come within a second are one. */
+/* A signal, or the timer below, which counts from the beginning of a turn of the loop and so may be
+ * early. A reload starts new senders, and the old ones finish what they have. Were every signal of
+ * a storm obeyed, there would be hundreds of them: those that come within a second are one. */
 static void on_reload(evutil_socket_t number, short what, void *user)
 {
 	struct hookd *h = user;
@@ -758,7 +752,7 @@ static int arm(struct hookd *h)
 	h->terminate = on_signal(h, SIGTERM, on_stop_signal);
 	h->interrupt = on_signal(h, SIGINT, on_stop_signal);
 	h->reload = on_signal(h, SIGHUP, on_reload);
-	h->reload_due = evtimer_new(h->base, on_reload_due, h);
+	h->reload_due = evtimer_new(h->base, on_reload, h);
 	h->deadline = evtimer_new(h->base, on_deadline, h);
 	h->watchdog = event_new(h->base, -1, EV_PERSIST, on_watchdog, h);
 	if (!h->terminate || !h->interrupt || !h->reload || !h->reload_due || !h->deadline ||
