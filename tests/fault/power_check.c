@@ -84,6 +84,16 @@ static bool check_opened(struct check *c, struct store *store)
 	return note_endpoints(c, store_registry(store));
 }
 
+/* Which file is the one that was damaged; 0 for none. */
+static ino_t set_aside(const struct check *c)
+{
+	char path[4200];
+	struct stat status;
+
+	snprintf(path, sizeof(path), "%s/" DATA_FILE ".damaged", c->data);
+	return stat(path, &status) < 0 ? 0 : status.st_ino;
+}
+
 /* What main.c does before it is ready. */
 static bool start(struct check *c)
 {
@@ -101,6 +111,7 @@ static bool start(struct check *c)
 	char path[4200];
 	struct problem problem;
 	struct store *store;
+	ino_t aside = set_aside(c);
 	bool is_first_start, ok;
 	int lock;
 
@@ -121,9 +132,11 @@ static bool start(struct check *c)
 	store_close(store);
 	event_base_free(base);
 	close(lock);
-	snprintf(path, sizeof(path), "%s/" DATA_FILE ".damaged", c->data);
+	if (ok && c->facts->one_key && c->box->has_previous)
+		return wrong(c, "the previous master key is still there");
 	return ok &&
-		(access(path, F_OK) < 0 || wrong(c, "the data file was damaged, and made anew"));
+		(c->facts->damaged || set_aside(c) == aside ||
+			wrong(c, "the data file was damaged, and made anew"));
 }
 
 /* ---- All that is there ---- */

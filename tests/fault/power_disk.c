@@ -165,6 +165,9 @@ static void change_names(struct name *names, size_t *n, const struct change *cha
 		drop_name(names, n, change->name);
 		put_name(names, n, change->new_name, change->node);
 		break;
+	case POWER_LINK:
+		put_name(names, n, change->new_name, change->node);
+		break;
 	case POWER_UNLINK:
 		drop_name(names, n, change->name);
 		break;
@@ -325,16 +328,17 @@ static void change_name(struct disk *disk, const struct power_record *record, co
 	char name[NAME_MAX + 1];
 	size_t len = strnlen((const char *)body, record->length);
 	struct node *directory = walk(disk, body, len, name);
+	bool has_new_name = record->kind == POWER_RENAME || record->kind == POWER_LINK;
 	struct change *change;
 
-	if (record->kind == POWER_RENAME)
+	if (has_new_name)
 		node = look_up(directory, name);
 	change = add_change(disk, directory, record);
 	change->node = node;
 	memcpy(change->name, name, sizeof(name));
-	if (record->kind == POWER_RENAME &&
+	if (has_new_name &&
 		walk(disk, body + len + 1, record->length - len - 1, change->new_name) != directory)
-		errx(2, "a rename into another directory is not in the model");
+		errx(2, "a new name in another directory is not in the model");
 	if (record->kind == POWER_CREATE)
 		node->is_shared_map = strstr(name, "-lock") != NULL;
 }
@@ -355,7 +359,7 @@ static void end_flush(struct disk *disk, const struct power_record *record)
 			disk->flushes[i].inode != record->inode))
 		i++;
 	assert(i < disk->n_flushes);
-	if (!node->is_directory || disk->faults.directories_sync)
+	if (!node->is_directory || disk->at <= disk->faults.directories_sync_until)
 		flush_before(node, disk->flushes[i].at);
 	disk->flushes[i] = disk->flushes[--disk->n_flushes];
 }
@@ -378,6 +382,7 @@ void disk_apply(struct disk *disk, const struct power_record *record, const uint
 		change_name(disk, record, body, add_node(disk, record->inode, true));
 		break;
 	case POWER_RENAME:
+	case POWER_LINK:
 	case POWER_UNLINK:
 		change_name(disk, record, body, NULL);
 		break;

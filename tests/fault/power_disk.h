@@ -26,7 +26,7 @@ struct disk;
 
 /* What is left out of the model on purpose, to see what the tests notice. */
 struct disk_faults {
-	bool directories_sync; /* as they should; false: fsync of a directory does nothing */
+	uint64_t directories_sync_until; /* so many records; then fsync of them does nothing */
 };
 
 struct disk *disk_new(const struct disk_faults *faults);

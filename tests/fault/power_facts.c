@@ -218,6 +218,10 @@ void facts_mark(struct facts *facts, const uint8_t *bytes, size_t len)
 		facts->sending = strcmp(a, "active") == 0 ? SENDING_ACTIVE
 			: strcmp(a, "paused") == 0        ? SENDING_PAUSED
 							  : SENDING_ANY;
+	} else if (strcmp(verb, "damaged") == 0 || strcmp(verb, "mended") == 0) {
+		facts->damaged = verb[0] == 'd';
+	} else if (strcmp(verb, "keys") == 0) {
+		facts->one_key = a[0] == '1';
 	} else {
 		errx(2, "the log has a mark \"%s\"", line);
 	}

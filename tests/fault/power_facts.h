@@ -9,13 +9,27 @@
  *
  * Marks in the log are lines of words:
  *
- *     may EVENT ENDPOINT STATES    something was begun that can bring the delivery into these
- * states too (pending|held|delivered|dead|gone) must EVENT ENDPOINT STATES   it was confirmed: the
- * delivery is in one of these, and stays retention                    from here on events that
- * ended may be forgotten endpoint NAME REVISION       confirmed: the endpoint is there, changed so
- * often or more; 0: perhaps backup-begin                 what was promised before is in the backup
- * to come backup FILE                  which was confirmed sending active|paused|any    confirmed;
- * or being changed
+ *     may EVENT ENDPOINT STATES
+ *         something was begun that can bring the delivery into these states, too
+ *         (pending|held|delivered|dead|gone)
+ *     must EVENT ENDPOINT STATES
+ *         it was confirmed: the delivery is in one of these, and stays
+ *     retention
+ *         from here on events that ended may be forgotten
+ *     endpoint NAME REVISION
+ *         confirmed: the endpoint is there, changed so often or more; 0: perhaps
+ *     backup-begin
+ *         what was promised before is in the backup to come
+ *     backup FILE
+ *         which was confirmed
+ *     sending active|paused|any
+ *         confirmed; or being changed
+ *     damaged
+ *         from here on the data file may have to be made anew, once
+ *     mended
+ *         confirmed: it was, and is sound
+ *     keys 1|2
+ *         confirmed: there is only one master key; or it is being changed
  */
 #pragma once
 
@@ -61,6 +75,7 @@ struct facts {
 	bool *in_next_backup; /* by event */
 	char backup[256]; /* path below the root; empty: none */
 	enum { SENDING_ANY, SENDING_ACTIVE, SENDING_PAUSED } sending;
+	bool damaged, one_key;
 };
 
 /* Reads FILE and the payloads in FILE.payloads. Exits when it cannot. */

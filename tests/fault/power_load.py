@@ -21,13 +21,15 @@ import threading
 import time
 
 from harness import BUILD, Hookd, Receiver, wait_until
+from secrets_of import wait_for_change
 
 RECORDER = os.path.join(BUILD, "tests", "fault", "power_recorder.so")
 REPLAY = os.path.join(BUILD, "tests", "fault", "power_replay")
+ROT = os.path.join(BUILD, "tests", "fault", "rot")
 
 # The numbers of power_log.h.
 KINDS = {name: number for number, name in enumerate(
-    "START CREATE MAKE_DIRECTORY WRITE WRITTEN TRUNCATE ALLOCATE RENAME UNLINK SYNC_BEGIN SYNC_END ANSWER MARK".split(), 1)}
+    "START CREATE MAKE_DIRECTORY WRITE WRITTEN TRUNCATE ALLOCATE RENAME LINK UNLINK SYNC_BEGIN SYNC_END ANSWER MARK".split(), 1)}
 HEAD = struct.Struct("<IIIIQQ")
 
 # Small steps of the file's growth, and retries within seconds.
@@ -109,17 +111,34 @@ class Recording:
 
     def copy(self, **files):
         """What a person does to restore: makes the data directory, copies files into it, and syncs nothing."""
-        program = ("import os, sys\nos.mkdir(sys.argv[1])\n"
-                   "for source, target in zip(sys.argv[2::2], sys.argv[3::2]):\n"
+        subprocess.run([sys.executable, "-c", "import os, sys; os.mkdir(sys.argv[1])", self.hookd.data],
+                       env=self.environment(), check=True)
+        self.write_files(**files)
+
+    def write_files(self, **files):
+        program = ("import os, sys\n"
+                   "for source, target in zip(sys.argv[1::2], sys.argv[2::2]):\n"
                    "    file = os.open(target, os.O_WRONLY | os.O_CREAT, 0o600)\n"
                    "    os.write(file, open(source, 'rb').read())\n")
         names = [word for target, source in files.items() for word in (source, f"{self.hookd.data}/{target}")]
-        subprocess.run([sys.executable, "-c", program, self.hookd.data, *names], env=self.environment(), check=True)
+        subprocess.run([sys.executable, "-c", program, *names], env=self.environment(), check=True)
+
+    def damage(self):
+        """A bit of a record that is made again from others, behind hookd's back; and the note that hookd leaves when it sees
+        what cannot go on like that. For either the next start makes the file anew, and nothing is lost."""
+        self.mark("damaged")
+        subprocess.run([ROT, f"{self.hookd.data}/hookd.mdb", "flip", "tally", "0", "value", "4", "0x01"],
+                       env=self.environment(), check=True)
+        self.write_files(rebuild="/dev/null")
 
     def mark(self, *words):
         body = " ".join(words).encode()
         record = HEAD.pack(len(body), KINDS["MARK"], 0, 0, 0, 0) + body
         assert os.write(self.log_fd, record) == len(record)
+
+    @property
+    def n_records(self):
+        return len(list(self.records()))
 
     def records(self):
         """Kind and body of each record."""
@@ -357,6 +376,13 @@ class Load:
     def backing_up(self, rng, name, n):
         self.back_up()
 
+    def change_key(self, rng, name, n):
+        for _ in range(n):
+            self.recording.mark("keys 2")
+            answer = self.hookd.admin.post("/v1/rekey")
+            assert answer.status == 200, answer
+            self.recording.mark("keys 1")
+
     def all_delivered(self):
         status = self.hookd.manage.get("/v1/deliveries", endpoint="ok", state="pending").json
         return status["items"] == [] and status["next"] is None
@@ -407,3 +433,56 @@ def record_load(directory, seed, **variables):
     finally:
         load.close()
     return recording
+
+
+def record_rebuild(directory, kill_at=None):
+    """Work; then the data file is damaged, and the next start makes it anew. Returns the recording, and how long it was before
+    the damage. kill_at: the start is killed when it has done so much, and another one follows."""
+    recording = Recording(directory)
+    load = Load(recording, 1)
+    try:
+        recording.start()
+        load.add_endpoints()
+        load.run((load.submit_singly, 15), (load.submit_batches, 2), (load.use_verbs, 5))
+        assert load.hookd.stop() == 0, load.hookd.log()
+        before = recording.n_records
+        recording.damage()
+        if kill_at:
+            with contextlib.suppress(AssertionError, OSError):
+                recording.start(KILL=kill_at)
+            load.hookd.kill()
+        recording.start()
+        recording.mark("mended")
+        assert "the data file was made anew" in load.hookd.log()
+        load.run((load.submit_singly, 1))
+        load.hookd.kill()
+    finally:
+        load.close()
+    return recording, before
+
+
+def record_rekey(directory, kill_at=None, **variables):
+    """hookd starts on what it knows, and its master key is changed; then again and again, under load. Returns the recording,
+    and how long it was before that start. kill_at: hookd is killed when it has done so much, and goes on when started again."""
+    recording = Recording(directory)
+    load = Load(recording, 1)
+    try:
+        recording.start()
+        load.add_endpoints()
+        assert load.hookd.stop() == 0, load.hookd.log()
+        before = recording.n_records
+        if kill_at:
+            recording.start(KILL=kill_at, **variables)
+            load.run((load.change_key, 1), until_killed=True)
+            recording.start(**variables)
+            wait_for_change(load.hookd)
+            recording.mark("keys 1")
+            load.run((load.submit_singly, 1))
+        else:
+            recording.start(**variables)
+            load.run((load.change_key, 1))
+            load.run((load.change_key, 3), (load.submit_singly, 5), (load.administer, 4))
+        load.hookd.kill()
+    finally:
+        load.close()
+    return recording, before

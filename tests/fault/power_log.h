@@ -24,6 +24,7 @@ enum power_kind {
 	POWER_TRUNCATE, /* offset: the new size */
 	POWER_ALLOCATE, /* offset: the size that the file has now at least */
 	POWER_RENAME, /* body: old path, NUL, new path */
+	POWER_LINK, /* the same: the old path stays */
 	POWER_UNLINK, /* body: the path */
 	POWER_SYNC_BEGIN, /* of a file, or of a directory's entries */
 	POWER_SYNC_END, /* what this thread began: what was there at its beginning is on disk */

@@ -9,6 +9,8 @@
  *     HOOKD_POWER_KILL   die as if killed, once so many records were written, when what is recorded
  *                        is also done
  *     HOOKD_POWER_NO_FALLOCATE  a file system that cannot preallocate
+ *     HOOKD_POWER_NO_FSYNC      whoever writes files forgets fsync(2), of them, not of directories:
+ *                        shows what that would lose
  *
  * Only what hookd and LMDB import is caught; that nothing was missed is proved by the replay, which
  * compares its last image with the real directory. msync(2) and sync_file_range(2) are not
@@ -49,12 +51,13 @@ static struct {
 	char root[PATH_MAX];
 	size_t root_len;
 	unsigned flags;
-	bool no_fallocate;
+	bool no_fallocate, no_fsync;
 	uint64_t kill_at;
 	atomic_uint_fast64_t n_records;
 	struct {
 		uint64_t inode; /* 0: not of the data directory */
 		bool syncs; /* O_DSYNC or O_SYNC */
+		bool is_directory;
 	} files[DESCRIPTORS_MAX];
 	pthread_rwlock_t changing; /* held by each change, and by death alone */
 } recorder = {.log = -1, .changing = PTHREAD_RWLOCK_INITIALIZER};
@@ -124,6 +127,7 @@ __attribute__((constructor)) static void begin(void)
 	recorder.flags = flags ? (unsigned)strtoul(flags, NULL, 0) : 0;
 	recorder.kill_at = kill_at ? strtoull(kill_at, NULL, 0) : 0;
 	recorder.no_fallocate = getenv("HOOKD_POWER_NO_FALLOCATE") != NULL;
+	recorder.no_fsync = getenv("HOOKD_POWER_NO_FSYNC") != NULL;
 	recorder.log = (int)syscall(
 		SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (recorder.log < 0)
@@ -171,6 +175,7 @@ static void note_opened(int fd, int flags, bool is_new)
 		return;
 	recorder.files[fd].inode = status.st_ino;
 	recorder.files[fd].syncs = (flags & O_DSYNC) != 0; /* a part of O_SYNC */
+	recorder.files[fd].is_directory = S_ISDIR(status.st_mode);
 	if (is_new)
 		record_path(POWER_CREATE, status.st_ino, name);
 	else if (flags & O_TRUNC)
@@ -291,6 +296,11 @@ ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset)
 	return syscall(SYS_pwrite64, fd, bytes, len, offset);
 }
 
+ssize_t pwrite64(int fd, const void *bytes, size_t len, off64_t offset)
+{
+	return pwrite(fd, bytes, len, offset);
+}
+
 ssize_t writev(int fd, const struct iovec *parts, int n)
 {
 	if (is_file(fd))
@@ -331,18 +341,30 @@ int fallocate64(int fd, int mode, off64_t offset, off64_t len)
 	return (int)end_change(syscall(SYS_fallocate, fd, mode, offset, len));
 }
 
-int rename(const char *old_path, const char *new_path)
+static void record_paths(enum power_kind kind, const char *old_path, const char *new_path)
 {
 	const char *old_name = below_root(old_path), *new_name = below_root(new_path);
 
-	begin_change();
 	if (old_name && new_name) {
 		struct iovec body[2] = {{(void *)old_name, strlen(old_name) + 1},
 			{(void *)new_name, strlen(new_name)}};
 
-		record(POWER_RENAME, 0, 0, body, 2);
+		record(kind, 0, 0, body, 2);
 	}
+}
+
+int rename(const char *old_path, const char *new_path)
+{
+	begin_change();
+	record_paths(POWER_RENAME, old_path, new_path);
 	return (int)end_change(syscall(SYS_rename, old_path, new_path));
+}
+
+int link(const char *old_path, const char *new_path)
+{
+	begin_change();
+	record_paths(POWER_LINK, old_path, new_path);
+	return (int)end_change(syscall(SYS_link, old_path, new_path));
 }
 
 int unlink(const char *path)
@@ -386,6 +408,8 @@ static int flush(int fd, long number)
 
 int fsync(int fd)
 {
+	if (recorder.no_fsync && is_file(fd) && !recorder.files[fd].is_directory)
+		return 0;
 	return flush(fd, SYS_fsync);
 }
 

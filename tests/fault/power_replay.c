@@ -16,7 +16,8 @@
  *     --make DIR       make the one image there, check nothing, and tell which events are promised
  *     --jobs N         processes (2)
  *     --failures N     end after so many (10)
- *     --no-directory-sync   fsync of directories does nothing: some image has to fail
+ *     --no-directory-sync   fsync of directories does nothing, behind what --from says: some image
+ *                      has to fail
  *     --tear           zero a sector of a promised payload: every image in which there is one has
  * to fail
  *
@@ -54,7 +55,7 @@ struct replay {
 	uint64_t seed;
 	long n_images, only, cut, jobs, failures_max;
 	int choice; /* -1: at random */
-	bool sweep, tear;
+	bool sweep, tear, no_directory_sync;
 	size_t from;
 	struct disk_faults faults;
 	const struct power_record **records;
@@ -126,7 +127,8 @@ static void read_log(struct replay *r)
 		if (record->kind == POWER_SYNC_END || record->kind == POWER_WRITTEN)
 			r->flushes[r->n_flushes++] = r->n_records;
 		if (record->kind == POWER_CREATE || record->kind == POWER_MAKE_DIRECTORY ||
-			record->kind == POWER_RENAME || record->kind == POWER_UNLINK)
+			record->kind == POWER_RENAME || record->kind == POWER_LINK ||
+			record->kind == POWER_UNLINK)
 			r->names[r->n_names++] = r->n_records;
 		at += sizeof(*record) + record->length;
 	}
@@ -463,7 +465,7 @@ static void take_option(struct replay *r, int option)
 		r->failures_max = number_of(optarg);
 		break;
 	case 'D':
-		r->faults.directories_sync = false;
+		r->no_directory_sync = true;
 		break;
 	case 't':
 		r->tear = true;
@@ -490,8 +492,7 @@ int main(int argc, char **argv)
 		.cut = -1,
 		.choice = -1,
 		.jobs = 2,
-		.failures_max = 10,
-		.faults = {.directories_sync = true}};
+		.failures_max = 10};
 	struct sum sum;
 	int option;
 
@@ -499,6 +500,7 @@ int main(int argc, char **argv)
 		take_option(&r, option);
 	if (!r.log_path || !r.ledger || (!r.work && !r.make) || r.jobs < 1 || r.jobs > JOBS_MAX)
 		errx(2, "the head of power_replay.c tells the options");
+	r.faults.directories_sync_until = r.no_directory_sync ? r.from : UINT64_MAX;
 	read_log(&r);
 	if (r.from >= r.n_records)
 		errx(2, "--from: there are %zu records", r.n_records);

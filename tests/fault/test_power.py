@@ -15,7 +15,8 @@ import tempfile
 import pytest
 
 from harness import BUILD, LONG, Hookd
-from power_load import KINDS, Envelope, Recording, quick_directory, raw_event, record_first_start, record_load
+from power_load import (KINDS, Envelope, Recording, quick_directory, raw_event, record_first_start, record_load,
+                        record_rebuild, record_rekey)
 
 SEED = int(os.environ.get("HOOKD_POWER_SEED", "1"))
 IMAGES = int(os.environ.get("HOOKD_POWER_IMAGES", "20000" if LONG else "2000"))
@@ -58,8 +59,8 @@ def test_the_recorder_misses_nothing(recording, quick):
         os.path.relpath(os.path.join(path, name), made) for path, _, files in os.walk(made) for name in files)
     contents = [name for name in names if not name.endswith("-lock")]  # written through a map; need not last
     assert filecmp.cmpfiles(whole, made, contents, shallow=False) == (contents, [], [])
-    # All was done that an image may be cut at; removing is left to a start after one that was cut short.
-    assert {kind for kind, _ in recording.records()} >= set(KINDS.values()) - {KINDS["UNLINK"]}
+    # All was done that an image may be cut at; the rest is left to those who make files anew.
+    assert {kind for kind, _ in recording.records()} >= set(KINDS.values()) - {KINDS["UNLINK"], KINDS["LINK"]}
 
 
 def test_no_power_cut_loses_what_was_promised(recording):
@@ -124,7 +125,7 @@ def test_hookd_itself_starts_after_a_power_cut(recording, quick):
 
 def sweep(recording, seeds, since=0):
     """Cuts behind each single record, or each behind the first so many."""
-    n = len(list(recording.records())) - since
+    n = recording.n_records - since
     return "--sweep", "--from", since, "--images", seeds * n, "--seed", SEED
 
 
@@ -171,3 +172,55 @@ def test_what_a_person_restored_lasts_from_the_first_answer_on(make_hookd, quick
     first_answer = [kind for kind, _ in recording.records()].index(KINDS["ANSWER"])
     expect_no_failure(recording, *sweep(recording, 30, since=first_answer))
     recording.close()
+
+
+# ---- A file that is made anew, and a key that is changed --------------------------------------
+
+
+def moments_of(recording, since):
+    """When to kill what hookd does from its last start on to the first file that it removes: behind each change of names, and
+    while a commit is in the page cache alone; in the long run, everywhere."""
+    kinds = [kind for kind, _ in list(recording.records())[since:] if kind != KINDS["MARK"]]
+    kinds = kinds[len(kinds) - kinds[::-1].index(KINDS["START"]) - 1:]
+    kinds = kinds[:kinds.index(KINDS["UNLINK"]) + 1]
+    names, writing = {KINDS[name] for name in ("CREATE", "LINK", "RENAME", "UNLINK")}, [KINDS["WRITE"], KINDS["WRITTEN"]]
+    return [i + 1 for i in range(1, len(kinds)) if LONG or kinds[i] in names or kinds[i:i + 2] == writing]
+
+
+@pytest.fixture(scope="module", params=[record_rebuild, record_rekey], ids=["rebuild", "rekey"])
+def change(request):
+    """What makes a recording of it, one, and how long that was before the change."""
+    with quick_directory() as path:
+        recording, before = request.param(path + "/change")
+        yield request.param, recording, before
+        recording.close()
+
+
+def test_no_power_cut_spoils_a_change_of_all_that_there_is(change):
+    _, recording, before = change
+    seeds = (10000 if LONG else 450) // (recording.n_records - before)
+    assert expect_no_failure(recording, *sweep(recording, seeds, since=before)) > 200
+
+
+def test_a_change_that_was_killed_and_went_on_leaves_nothing_that_a_power_cut_can_take(change, quick):
+    record, whole, since = change
+    moments = moments_of(whole, since)
+    assert len(moments) >= 6
+    for moment in moments:
+        recording, before = record(f"{quick}/{moment}", kill_at=moment)
+        expect_no_failure(recording, *sweep(recording, 1, since=before))
+        recording.close()
+
+
+def test_a_change_that_does_not_sync_directories_is_caught(change):
+    _, recording, before = change
+    replayed = recording.replay(*sweep(recording, 2, since=before), "--no-directory-sync", "--failures", 1000)
+    said = "|".join(replayed.failures)
+    assert replayed.failed > 5 and ("made anew" in said or "hookd would not start" in said), replayed
+
+
+def test_a_key_that_is_renamed_before_it_is_on_disk_is_caught(quick):
+    recording, before = record_rekey(quick + "/careless", NO_FSYNC=1)
+    replayed = recording.replay(*sweep(recording, 1, since=before), "--failures", 1000)
+    recording.close()
+    assert any("master.key is not a master key" in line for line in replayed.failures), replayed
