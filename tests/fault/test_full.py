@@ -335,10 +335,10 @@ def test_a_backup_that_takes_too_long_is_given_up(make_hookd):
 
 def test_what_a_drained_backlog_leaves_is_used_again(make_hookd):
     """Many small events, nine of ten purged in random order: large ones after that take the pages that became free."""
-    hookd = make_hookd({"store": {"budget": "256M"}, "senders": {"count": "1"}})
+    n = 100000 if LONG else 10000
+    hookd = make_hookd({"store": {"budget": f"{n // 100}M"}, "senders": {"count": "1"}})  # a quarter of it for one endpoint
     hookd.admin.add_endpoint("e", "https://hooks.example.com/")
     hookd.admin.post("/v1/pause")
-    n = 100000 if LONG else 10000
     ids = []
     for _ in range(n // 1000):
         lines = b"\n".join(b'{"type":"t","data":"%s"}' % os.urandom(450).hex().encode() for _ in range(1000))
