@@ -628,8 +628,10 @@ static int read_config(struct hookd *h)
 	struct problem problem;
 
 	h->config = malloc(sizeof(*h->config));
-	if (!h->config)
+	if (!h->config) {
+		fprintf(stderr, "hookd: out of memory\n");
 		return -ENOMEM;
+	}
 	if (load_config(h->config, h->arguments.config, &problem) < 0) {
 		fprintf(stderr, "hookd: ");
 		print_config_problem(h->arguments.config, &problem);

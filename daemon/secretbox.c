@@ -37,8 +37,38 @@ static const struct key_place previous_place = {"hookd-master-key-previous", "ma
 
 /* ---- Keys ---- */
 
+/* OpenSSL sets parts of itself up when they are first used, and crashes when it has no memory for
+ * that. */
+static void openssl_free(void *memory, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	free(memory);
+}
+
+static void *openssl_realloc(void *old, size_t size, const char *file, int line)
+{
+	void *made;
+
+	if (!size) {
+		openssl_free(old, file, line);
+		return NULL;
+	}
+	made = realloc(old, size);
+	if (!made)
+		out_of_memory("OpenSSL");
+	return made;
+}
+
+static void *openssl_malloc(size_t size, const char *file, int line)
+{
+	return openssl_realloc(NULL, size, file, line);
+}
+
 struct secretbox *secretbox_new(void)
 {
+	/* It does not take them once it has allocated something, as where keys are opened again. */
+	(void)CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free);
 	/* OpenSSL's memory for keys: locked if the machine lets us, never in a core, guarded. */
 	if (!CRYPTO_secure_malloc_initialized())
 		CRYPTO_secure_malloc_init(LOCKED_MEMORY, 32);
