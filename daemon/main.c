@@ -561,16 +561,16 @@ static void remove_sockets(struct hookd *h)
 
 /* ---- Starting ---- */
 
-/* A truncated or damaged data file shows as one of these in the store's threads. Starting again
- * would not help; an administrator has to look. */
+/* A truncated or damaged data file shows as one of these. Starting again would not help; an
+ * administrator has to look. */
 #ifndef __SANITIZE_ADDRESS__
 static void on_fatal_signal(int number)
 {
 	static const char text[] = "store damaged: check or restore (hookd --check-data)\n";
 
-	/* It only reads a mark of the thread.
+	/* It only reads marks.
 	 * NOLINTNEXTLINE(bugprone-signal-handler,cert-sig30-c) */
-	if (store_thread_is_current()) {
+	if (store_thread_is_suspect()) {
 		if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
 			_exit(EXIT_STORE_DAMAGED);
 		_exit(EXIT_STORE_DAMAGED);

@@ -63,6 +63,7 @@ void lmdb_mark_damaged(struct engine *engine)
 {
 	int fd;
 
+	store_thread_saw_damage();
 	if (!engine->mark_path[0] || atomic_exchange(&engine->damaged, true))
 		return;
 	fd = open(engine->mark_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);

@@ -12,6 +12,7 @@
 
 #include "../name.h"
 #include "lmdb_engine.h"
+#include "store_thread.h"
 
 #define SOURCES_MAX 192 /* 64 endpoints in three states */
 #define SHORT_PAUSE_MS 1000 /* until it is looked again whether there are pages for outcomes */
@@ -63,6 +64,8 @@ static struct claimed *make_claimed(struct txn *t, const struct delivery_ref *re
 		claimed_free(claimed);
 		return NULL;
 	}
+	if (!claimed->event)
+		store_thread_saw_damage();
 	return claimed;
 }
 

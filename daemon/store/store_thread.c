@@ -1,8 +1,10 @@
 #include "store_thread.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 
 static _Thread_local bool is_store_thread;
+static atomic_bool saw_damage;
 
 int store_thread_start(pthread_t *thread, void *(*run)(void *user), void *user)
 {
@@ -29,7 +31,12 @@ void store_thread_begin(const char *name)
 	pthread_setname_np(pthread_self(), name);
 }
 
-bool store_thread_is_current(void)
+void store_thread_saw_damage(void)
 {
-	return is_store_thread;
+	atomic_store(&saw_damage, true);
+}
+
+bool store_thread_is_suspect(void)
+{
+	return is_store_thread || atomic_load(&saw_damage);
 }

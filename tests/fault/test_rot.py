@@ -9,6 +9,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -391,6 +392,20 @@ def test_any_damage_is_survived_or_refused_with_a_reason(image):
     outcomes = {outcome for _, outcome in ends}
     assert outcomes == {"runs", "mended", "refused"}, ends
     assert {outcome for damage, outcome in ends if damage == "cut_short"} <= {"refused", "runs"}
+
+
+@pytest.mark.parametrize("damage, status", [(None, -signal.SIGSEGV), (("event", 8, "value", -20, 0x20), EXIT_DAMAGED)],
+                         ids=["a sound file", "damage"])
+def test_a_crash_after_damage_was_seen_is_told_as_damage(copy_of, damage, status):
+    """LMDB believes what its pages say of themselves, and may have written anywhere: which thread crashes then is chance."""
+    hookd = copy_of()
+    if damage:
+        rot(hookd, "flip", *damage)
+    drain(hookd)
+    hookd.process.send_signal(signal.SIGSEGV)  # which comes to the main thread
+    assert hookd.process.wait(20) == status
+    hookd.process = None
+    assert ("store damaged: check or restore" in hookd.log()) == bool(damage)
 
 
 # ---- Under a hookd that runs ------------------------------------------------------------------------
