@@ -37,6 +37,32 @@ def fill(hookd, type="t", size=20000, limit=5000):
     raise AssertionError("never full")
 
 
+def resident(hookd):
+    """What hookd has in memory of its own and of its files, in bytes."""
+    with open(f"/proc/{hookd.process.pid}/status") as file:
+        return sum(int(line.split()[1]) << 10 for line in file if line.startswith(("RssAnon:", "RssFile:")))
+
+
+def test_neither_memory_nor_what_a_start_reads_grows_with_the_backlog(make_hookd, receive):
+    hookd = make_hookd({"store": {"budget": "1G"}})
+    receiver = receive(lambda request: time.sleep(1) or 204)
+    hookd.admin.add_endpoint("e", receiver.url, max_in_flight=1)
+
+    def start_with(n_thousands):
+        for _ in range(n_thousands):
+            lines = b"\n".join(b'{"type":"t","data":"%s"}' % os.urandom(500).hex().encode() for _ in range(1000))
+            assert hookd.submit.call("POST", "/v1/events", lines, NDJSON).status == 202
+        hookd.restart()
+        n = len(receiver.requests)
+        wait_until(lambda: len(receiver.requests) >= n + 2)  # it has claimed as much as it ever does
+        return resident(hookd), hookd.metric("hookd_store_used_bytes")
+
+    small, small_used = start_with(6)
+    large, large_used = start_with(60)
+    assert large_used - small_used > 60 << 20
+    assert large - small < 8 << 20, f"{small} bytes with a short backlog, {large} with a long one"
+
+
 def test_a_used_up_budget_refuses_new_events_and_says_so_everywhere(make_hookd, receive):
     hookd = make_hookd({"store": {"budget": "4M"}, "intake": {"max_payload": "100K"}})
     receiver = receive()
