@@ -70,8 +70,10 @@ static void move_index_row(struct commit *c, enum table table, bool had, const s
 		return;
 	if (had)
 		row_delete(&c->t, table, old);
-	if (has)
+	if (has && had)
 		row_put(&c->t, table, new, "", 0);
+	else if (has) /* of a new event, or of what happened just now */
+		row_append(&c->t, table, new, "", 0);
 }
 
 void commit_note_due(struct commit *c, const struct delivery *d)

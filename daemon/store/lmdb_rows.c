@@ -202,6 +202,15 @@ bool row_get(struct txn *t, enum table table, const struct row_key *key, struct 
 	return r == MDB_SUCCESS;
 }
 
+/* LMDB takes a cursor that has come to the end for granted: not any more when somebody else changes
+ * the table. */
+static void forget_end(struct txn *t, enum table table)
+{
+	if (t->ends[table])
+		mdb_cursor_close(t->ends[table]);
+	t->ends[table] = NULL;
+}
+
 void row_put(
 	struct txn *t, enum table table, const struct row_key *key, const void *value, size_t len)
 {
@@ -209,6 +218,7 @@ void row_put(
 
 	if (t->error)
 		return;
+	forget_end(t, table);
 	t->error = mdb_put(t->mdb, t->tables[table], &k, &v, 0);
 	t->writes++;
 }
@@ -220,9 +230,14 @@ void row_append(
 
 	if (t->error)
 		return;
-	t->error = mdb_put(t->mdb, t->tables[table], &k, &v, MDB_APPEND);
+	/* Goes with the transaction. */
+	if (!t->ends[table])
+		t->error = mdb_cursor_open(t->mdb, t->tables[table], &t->ends[table]);
+	if (t->error)
+		return;
+	t->error = mdb_cursor_put(t->ends[table], &k, &v, MDB_APPEND);
 	if (t->error == MDB_KEYEXIST) /* not behind all others; nothing was changed */
-		t->error = mdb_put(t->mdb, t->tables[table], &k, &v, 0);
+		t->error = mdb_cursor_put(t->ends[table], &k, &v, 0);
 	t->writes++;
 }
 
@@ -233,6 +248,7 @@ bool row_delete(struct txn *t, enum table table, const struct row_key *key)
 
 	if (t->error)
 		return false;
+	forget_end(t, table);
 	r = mdb_del(t->mdb, t->tables[table], &k, NULL);
 	if (r == MDB_SUCCESS)
 		t->writes++;

@@ -42,6 +42,7 @@ enum table {
 struct txn {
 	MDB_txn *mdb;
 	const MDB_dbi *tables;
+	MDB_cursor *ends[N_TABLES]; /* of row_append() */
 	int error; /* of LMDB, or -EBADMSG: a record that is needed is damaged, or an index does
 		      not fit what it was made from; 0: fine so far */
 	size_t writes;
