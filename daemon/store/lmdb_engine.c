@@ -126,6 +126,12 @@ static int fail(struct problem *problem, const char *what, const char *path, int
 	return damage ? -EBADMSG : -EIO;
 }
 
+static int fail_to_begin(struct problem *problem, const struct engine *engine, const char *path)
+{
+	problem_set(problem, PROBLEM_INVALID, NULL, "cannot read %s: %s", path, engine->broken);
+	return -EIO;
+}
+
 /* File systems on which mmap and locks do not mean what LMDB needs them to mean. */
 static int check_file_system(const char *directory, struct problem *problem)
 {
@@ -292,13 +298,15 @@ static int read_meta(struct engine *engine, const char *path, struct problem *pr
 	int r = -ENOENT;
 
 	if (lmdb_begin(engine, &t, false) != ENGINE_OK)
-		return fail(problem, "read", path, -EIO);
+		return fail_to_begin(problem, engine, path);
 	if (row_get(&t, T_META, &meta_key, &value))
 		r = record_get_meta(
 			(struct bytes){meta_key.at, meta_key.len}, value, &engine->meta);
 	lmdb_abort(&t);
 	if (r == 0)
 		return 0;
+	if (t.error && !lmdb_is_damage(t.error))
+		return fail(problem, "read", path, t.error);
 	if (r == -ENOTSUP) {
 		problem_set(problem, PROBLEM_INVALID, NULL,
 			"%s has schema %u, and this hookd knows schema %d: it was written by a newer hookd",
@@ -362,20 +370,23 @@ int lmdb_open_file(struct engine *engine, const char *path, bool with_lock,
 	return read_meta(engine, path, problem);
 }
 
-static struct event_id last_event(struct engine *engine)
+/* All zero if there is none, or damage hides it. */
+static int find_last_event(
+	struct engine *engine, const char *path, struct event_id *id, struct problem *problem)
 {
-	struct event_id id = {{0}};
 	struct walk walk;
 	struct txn t;
 
 	if (lmdb_begin(engine, &t, false) != ENGINE_OK)
-		return id;
+		return fail_to_begin(problem, engine, path);
 	walk_open(&walk, &t, T_EVENT, "", 0);
 	if (walk_seek_back(&walk, NULL))
-		id = key_event_at(walk.key.mv_data, 0);
+		*id = key_event_at(walk.key.mv_data, 0);
 	walk_close(&walk);
 	lmdb_abort(&t);
-	return id;
+	if (t.error && !lmdb_is_damage(t.error))
+		return fail(problem, "read", path, t.error);
+	return 0;
 }
 
 static void lmdb_close(struct engine *engine, int64_t now_ms)
@@ -397,16 +408,16 @@ static void lmdb_close(struct engine *engine, int64_t now_ms)
 
 /* Endpoints have to be there, and with each what is counted of it: deliveries that no count tells
  * of would not be looked for. */
-static bool endpoints_are_sound(struct engine *engine)
+static int check_endpoints(
+	struct engine *engine, const char *path, bool *sound, struct problem *problem)
 {
 	struct tally tally;
 	struct walk walk;
 	size_t n = 0;
 	struct txn t;
-	bool sound;
 
 	if (lmdb_begin(engine, &t, false) != ENGINE_OK)
-		return false;
+		return fail_to_begin(problem, engine, path);
 	walk_open(&walk, &t, T_ENDPOINT, "", 0);
 	for (walk_seek(&walk, NULL); walk.valid; walk_next(&walk)) {
 		struct bytes key = {walk.key.mv_data, walk.key.mv_size}, blob;
@@ -418,9 +429,11 @@ static bool endpoints_are_sound(struct engine *engine)
 			t.error = -EBADMSG;
 	}
 	walk_close(&walk);
-	sound = n == count_entries(&t, T_ENDPOINT) && n == count_entries(&t, T_TALLY) && !t.error;
+	*sound = n == count_entries(&t, T_ENDPOINT) && n == count_entries(&t, T_TALLY) && !t.error;
 	lmdb_abort(&t);
-	return sound;
+	if (t.error && !lmdb_is_damage(t.error))
+		return fail(problem, "read", path, t.error);
+	return 0;
 }
 
 /* Opens the file; one that is known to be damaged, or seen to be, only after it was made anew. */
@@ -428,8 +441,11 @@ static int open_or_rebuild(struct engine *e, const char *path, const struct engi
 	struct problem *problem)
 {
 	int r = lmdb_open_file(e, path, true, &options->limits, problem);
+	bool sound = false;
 
-	if (r < 0 || (access(e->mark_path, F_OK) < 0 && endpoints_are_sound(e)))
+	if (r == 0 && access(e->mark_path, F_OK) < 0)
+		r = check_endpoints(e, path, &sound, problem);
+	if (r < 0 || sound)
 		return r;
 	r = lmdb_rebuild(e, path, options, problem);
 	if (r == 0)
@@ -464,11 +480,12 @@ static int lmdb_open(struct engine **engine, const struct engine_options *option
 	/* Not only of a new file: one that was killed may have made it, or a person copied it. */
 	if (r == 0)
 		r = sync_directory(options->directory, problem);
+	if (r == 0)
+		r = find_last_event(e, path, &found->last_event, problem);
 	if (r < 0) {
 		lmdb_close(e, 0);
 		return r;
 	}
-	found->last_event = last_event(e);
 	found->queue_ms = e->meta.queue_ms;
 	found->stop_ms = e->meta.stop_ms;
 	found->lag_ms = e->meta.lag_ms;

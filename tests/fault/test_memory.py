@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness import BUILD, LONG, Hookd, wait_until
+from harness import BUILD, LONG, PATIENCE, Hookd, wait_until
 from ledger import Ledger, assert_holds
 
 LIBRARY = os.path.join(BUILD, "tests", "fault", "libstarve.so")
@@ -97,8 +97,25 @@ def is_up(hookd):
 # ---- hookd ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("for_good", [False, True])
-def test_hookd_that_starts_without_memory_runs_or_says_why_not(make_hookd, plan, for_good):
+def start_at(hookd, plan, n, for_good):
+    """A start whose n-th allocation fails; returns what it said."""
+    before = len(hookd.log())
+    plan.reset(n, for_good)
+    hookd.start(wait=False, env=plan.env)
+    # It has started when it says so, or ends.
+    wait_until(lambda: hookd.process.poll() is not None or " started: " in hookd.log()[before:], 20, hookd.log()[before:])
+    plan.disarm()
+    status = hookd.stop()
+    # One that has said that it started may still have asked for some before the want was over.
+    said = hookd.log()[before:]
+    assert (status == 0 and " started: " in said) or (status == 1 and SAID.search(said)), f"{n}: {status}: {said}"
+    assert "damaged" not in said, f"{n}: {said}"
+    return said
+
+
+@pytest.fixture
+def used(make_hookd, plan):
+    """A hookd that was used and has stopped, what it was given, and how many allocations a start takes."""
     hookd = make_hookd(CONFIG)
     hookd.admin.add_endpoint("e", "https://hooks.example.com/", headers={"X-Key": "v"})
     stored = hookd.submit.submit("t", 1, idempotency_key="k")
@@ -109,22 +126,32 @@ def test_hookd_that_starts_without_memory_runs_or_says_why_not(make_hookd, plan,
     total = plan.count
     assert hookd.stop() == 0
     assert total > 1000
-    refused = 0
-    for n in points(total, 60, 7):
-        before = len(hookd.log())
-        plan.reset(n, for_good)
-        hookd.start(wait=False, env=plan.env)
-        # It has started when it says so, or ends.
-        wait_until(lambda: hookd.process.poll() is not None or " started: " in hookd.log()[before:], 20, hookd.log()[before:])
-        plan.disarm()
-        refused += " started: " not in hookd.log()[before:]
-        status = hookd.stop()
-        # One that has said that it started may still have asked for some before the want was over.
-        said = hookd.log()[before:]
-        assert (status == 0 and " started: " in said) or (status == 1 and SAID.search(said)), f"{n}: {status}: {said}"
-    assert refused > 0
+    return hookd, stored, total
+
+
+@pytest.mark.parametrize("for_good", [False, True])
+def test_hookd_that_starts_without_memory_runs_or_says_why_not(used, plan, for_good):
+    hookd, stored, total = used
+    said = [start_at(hookd, plan, n, for_good) for n in points(total, 60, 7)]
+    assert any(" started: " not in text for text in said)
     hookd.start()
     assert hookd.submit.submit("t", 1, idempotency_key="k") == {**stored, "duplicate": True}
+
+
+def test_a_start_without_memory_does_not_take_a_sound_file_for_a_damaged_one(used, plan):
+    hookd, _, _ = used
+    path = f"{hookd.data}/hookd.mdb"
+    os.rename(path, path + ".away")
+    open(path, "w").close()  # at which a start ends where it would open the file
+    plan.reset()
+    hookd.start(wait=False, env=plan.env)
+    assert hookd.process.wait(20 * PATIENCE) == 65
+    hookd.process = None
+    os.rename(path + ".away", path)
+    first = plan.count
+    said = [start_at(hookd, plan, n, False) for n in range(first, first + 60)]
+    assert f"cannot open {path}" in said[0] and any("cannot read the endpoints" in text for text in said)
+    assert not os.path.exists(path + ".damaged")
 
 
 def note_lost_senders(ledger):
