@@ -28,6 +28,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -67,6 +68,8 @@ enum call {
 	EPOLL_CTL,
 	EPOLL_WAIT,
 	EVENTFD,
+	INOTIFY_INIT,
+	INOTIFY_ADD,
 	PIPE,
 	MEMFD_CREATE,
 	SOCKETPAIR,
@@ -78,8 +81,8 @@ enum call {
 static const char *const names[N_CALLS] = {"pread", "pwrite", "writev", "write", "read",
 	"fdatasync", "fsync", "fallocate", "ftruncate", "lseek", "rename", "unlink", "mkdir",
 	"open", "mmap", "flock", "fcntl", "socket", "bind", "listen", "accept", "sendmsg", "recv",
-	"recvmsg", "epoll_create", "epoll_ctl", "epoll_wait", "eventfd", "pipe", "memfd_create",
-	"socketpair", "thread", "spawn"};
+	"recvmsg", "epoll_create", "epoll_ctl", "epoll_wait", "eventfd", "inotify_init",
+	"inotify_add", "pipe", "memfd_create", "socketpair", "thread", "spawn"};
 
 /* What test_sweep.py reads. */
 struct book {
@@ -438,6 +441,16 @@ int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
 int eventfd(unsigned value, int flags)
 {
 	CALL(int, EVENTFD, -1, SYS_eventfd2, value, flags);
+}
+
+int inotify_init1(int flags)
+{
+	CALL(int, INOTIFY_INIT, -1, SYS_inotify_init1, flags);
+}
+
+int inotify_add_watch(int fd, const char *path, uint32_t what)
+{
+	CALL(int, INOTIFY_ADD, fd, SYS_inotify_add_watch, fd, path, what);
 }
 
 int pipe2(int ends[2], int flags)
