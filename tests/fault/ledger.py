@@ -609,13 +609,15 @@ class Ledger:
     def add_endpoint(self, name, tenant="", types=("*",), manner=None, closed=False, url=None, path=None,
                      may_die=False, headers=None, **members):
         """An endpoint with a receiver of the ledger's; closed: nobody listens; url and path: elsewhere, and its
-        requests come by note()."""
+        requests come by note(). It has as long as can be: a receiver that says 2xx when hookd waits no longer, because
+        the machine is busy, gets the event again, and nothing is wrong with that."""
         path = path or f"/{tenant or 'default'}/{name}"
         if closed:
             url = f"http://127.0.0.1:{closed_port()}{path}"
         elif not url:
             self.receivers.set_manner(path, **(manner or {}))
             url = self.receivers.url + path
+        members.setdefault("timeout_s", 60)
         members.setdefault("secret", "whsec_" + base64.b64encode(self.chance.randbytes(32)).decode())
         shown = self.hookd.admin.add_endpoint(name, url, tenant=tenant, types=list(types), headers=headers or {}, **members)
         endpoint = Endpoint(name, tenant, path, list(types), [members["secret"]], headers or {},

@@ -28,9 +28,10 @@ def busy(hookd, receive):
     hookd.submit.submit("t", 0, tenant="acme", idempotency_key="0")
     hookd.submit.post("/v1/events", {"type": ""})
     hookd.submit.submit("nobody", 1)
-    wait_until(lambda: hookd.manage.get("/v1/status").json["queue"]["dead"] == 5)
     wait_until(lambda: len(bad.requests) == 5 and len(good.requests) == 5)
-    wait_until(lambda: hookd.manage.get("/v1/status").json["sending"]["in_flight"] == 0)
+    # Attempts are over before their outcomes are committed.
+    wait_until(lambda: (lambda status: status["sending"]["in_flight"] == 0 and
+                        (status["queue"]["pending"], status["queue"]["dead"]) == (10, 5))(hookd.manage.get("/v1/status").json))
     return hookd
 
 

@@ -37,30 +37,31 @@ def test_a_rate_is_kept_with_its_burst(hookd, receive):
     receiver.wait_for(25, 15)
     times = [r.monotonic - receiver.requests[0].monotonic for r in receiver.requests]
     assert times[4] < 0.5 * PATIENCE  # the burst
-    assert 1.8 < times[24] < 3.5  # the other twenty
+    assert 1.8 < times[24] < 2 + 1.5 * PATIENCE  # the other twenty
     wait_until(lambda: hookd.manage.all("/v1/deliveries", state="pending") == [])
 
 
 def test_a_slow_endpoint_holds_up_nobody(make_hookd, receive):
     hookd = make_hookd({"senders": {"count": "1", "max_in_flight": "32"}})
-    stuck, good = receive(lambda r: time.sleep(3) or 200), receive()
+    over = threading.Event()
+    stuck, good = receive(lambda r: (len(stuck.requests) <= 60 or over.wait()) and 200), receive()
     for i in range(6):
-        hookd.admin.add_endpoint(f"stuck{i}", stuck.url, types=["stuck"], timeout_s=10)
+        hookd.admin.add_endpoint(f"stuck{i}", stuck.url, types=["stuck"], timeout_s=60)
     hookd.admin.add_endpoint("good", good.url, types=["good"])
     submit_many(hookd, 50, "stuck")
-    wait_until(lambda: len(stuck.requests) >= 20)
-    start = time.monotonic()
+    wait_until(lambda: stuck.open >= 20)
     submit_many(hookd, 20, "good")
-    good.wait_for(20)
-    assert good.requests[19].monotonic - start < 1.5
+    good.wait_for(20)  # while none of the others has been answered
+    over.set()
 
 
 def test_dead_endpoints_do_not_take_all_slots(make_hookd, receive):
     hookd = make_hookd({"senders": {"count": "1", "max_in_flight": "16"}})
     good = receive()
+    timeout_s = max(1, round(PATIENCE / 2))
     with raw_receiver(lambda connection: time.sleep(30)) as url:
         for i in range(40):
-            hookd.admin.add_endpoint(f"silent{i}", url, types=["silent"], timeout_s=1, retry_schedule_s=[1] * 50)
+            hookd.admin.add_endpoint(f"silent{i}", url, types=["silent"], timeout_s=timeout_s, retry_schedule_s=[1] * 50)
         hookd.admin.add_endpoint("good", good.url, types=["good"])
         submit_many(hookd, 30, "silent")
         wait_until(lambda: len(hookd.manage.all("/v1/endpoints", health="failing", limit=1000)) == 40, 20)
@@ -70,7 +71,7 @@ def test_dead_endpoints_do_not_take_all_slots(make_hookd, receive):
             submit_many(hookd, 1, "good")
             time.sleep(0.2)
         good.wait_for(10)
-        assert max(r.monotonic - at for r, at in zip(good.requests, sent)) < 0.5
+        assert max(r.monotonic - at for r, at in zip(good.requests, sent)) < timeout_s / 2  # not when one of the others ends
         # The others have their share all the same.
         assert hookd.metric("hookd_attempts_in_flight") >= 3
 
@@ -97,7 +98,7 @@ def test_a_retry_comes_within_a_tenth_of_a_second_of_its_time(hookd, receive):
     due = time.mktime(time.strptime(delivery["next_attempt_at"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
     due += float(delivery["next_attempt_at"][19:23])
     receiver.wait_for(2)
-    assert -0.002 < receiver.requests[1].time - due < 0.1
+    assert -0.002 < receiver.requests[1].time - due < 0.1 * PATIENCE
 
 
 def test_a_backlog_stays_on_disk_and_is_worked_off(make_hookd, receive):
@@ -139,12 +140,14 @@ def test_nothing_is_due_and_hookd_sleeps(hookd, receive):
 
 
 def test_an_endpoint_that_pauses_under_load_stops_and_goes_on(hookd, receive):
-    receiver = receive(lambda r: time.sleep(0.005) or 200)
+    paused = threading.Event()
+    receiver = receive(lambda r: (len(receiver.requests) < 50 or paused.wait()) and 200)
     hookd.admin.add_endpoint("e", receiver.url)
     submit_many(hookd, 300)
     receiver.wait_for(50)
     hookd.manage.post("/v1/endpoints/e/pause")
-    time.sleep(0.3)
+    paused.set()
+    wait_until(lambda: hookd.metric("hookd_attempts_in_flight") == 0)
     n = len(receiver.requests)
     time.sleep(0.5)
     assert len(receiver.requests) == n < 300

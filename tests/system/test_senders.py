@@ -84,8 +84,9 @@ def test_a_sender_that_hangs_delays_only_its_own_share(hookd, receive):
     os.kill(stopped, signal.SIGSTOP)
     try:
         hookd.submit.submit("t", 1)
+        receiver.wait_for(1)
         time.sleep(1)
-        assert 1 <= len(receiver.requests) < 8
+        assert len(receiver.requests) < 8
         assert hookd.manage.get("/v1/status").status == 200
     finally:
         os.kill(stopped, signal.SIGCONT)

@@ -170,9 +170,10 @@ def test_a_restart_under_load_refuses_no_connection(manager, receive):
 def test_the_watchdog_is_fed_while_loop_and_store_move(manager):
     manager.start(WATCHDOG_USEC="1000000")
     manager.heard.clear()
+    started = time.monotonic()
     time.sleep(2.2)
     manager.hear()
-    assert 3 <= sum("WATCHDOG=1" in message for message in manager.heard) <= 6
+    assert 3 <= sum("WATCHDOG=1" in message for message in manager.heard) <= 3 * (time.monotonic() - started)
     assert any("STATUS=" in message and "senders" in message for message in manager.heard)
 
 
