@@ -241,7 +241,8 @@ def test_what_was_acknowledged_survives_kill_and_the_data_has_no_faults(hookd, r
 
         thread = threading.Thread(target=load)
         thread.start()
-        time.sleep(0.15)
+        wait_until(lambda: len(acknowledged) > 6 * (round + 1))
+        time.sleep(round % 5 / 100)  # not always in the same moment
         hookd.kill()
         stop.set()
         thread.join()
