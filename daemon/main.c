@@ -256,6 +256,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *user)
 {
 	(void)fd;
 	(void)what;
+	log_line(LOG_LEVEL_NOTICE, LOG_STOP, NULL,
+		"not all that is under way has ended in time; hookd stops without it");
 	leave_loop(user);
 }
 

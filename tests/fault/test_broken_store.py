@@ -17,12 +17,9 @@ def test_when_the_store_breaks_under_load_everybody_is_answered_and_the_end_is_p
             with ledger.producers(40, pace_s=0, react=lambda submissions, stop: None):
                 time.sleep(0.2)
                 with traced(hookd, f"fdatasync:error={error}"):
-                    started = time.monotonic()
-                    # Two seconds are what it would wait for answers that never come.
                     status = hookd.process.wait(20 * PATIENCE)
-                    took_s = time.monotonic() - started
             hookd.process = None
-            assert status == 1 and took_s < 1.8, (status, took_s)
+            assert status == 1 and "has ended in time" not in hookd.log(), hookd.log()[-500:]  # no answer was waited for in vain
             ledger.crash()
             hookd.start()
         told = [answer for submission in ledger.submissions for answer in submission.answers]
