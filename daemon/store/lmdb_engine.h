@@ -34,6 +34,7 @@ struct engine {
 					  disk; changed by the writer */
 	atomic_size_t reusable_pages; /* that became free and can be taken again; by the writer */
 	atomic_bool pages_are_short; /* what is under way may need all that is left */
+	int64_t below_floor_bytes; /* of the disk, taken for what had been accepted */
 	/* This batch's events, and more freed pages would have helped. */
 	atomic_bool refused_for_room;
 	struct freed freed, freed_before; /* of this transaction and the one before */

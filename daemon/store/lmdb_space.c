@@ -234,6 +234,24 @@ static bool can_reuse(struct engine *engine, size_t end, const struct demand *de
 	return engine->can_allocate && end >= demand->reserve / 4 && !has_old_reader(engine);
 }
 
+/* What was accepted may go through the floor. The file gives nothing back: were that held against
+ * new events, a file that is empty by now would take none for ever. */
+static void extend_for_accepted(struct engine *engine, size_t pages, const struct demand *demand,
+	const struct store_limits *limits)
+{
+	int64_t before = space_disk_free_bytes(engine), after;
+
+	/* Else the commit reuses free pages, or fails and stops hookd. */
+	if (!extend(engine, pages, demand->step, 0, true))
+		return;
+	after = space_disk_free_bytes(engine);
+	if (before >= limits->min_free_bytes)
+		engine->below_floor_bytes = 0;
+	if (after < limits->min_free_bytes && after < before)
+		engine->below_floor_bytes +=
+			(before < limits->min_free_bytes ? before : limits->min_free_bytes) - after;
+}
+
 enum room {
 	ROOM,
 	ROOM_ONCE_FREED, /* not now, but were more pages of the file to become free */
@@ -248,7 +266,7 @@ static enum room find_room(struct engine *engine, const struct usage *usage,
 	size_t end = allocated > used ? allocated - used : 0,
 	       wanted = demand->pages + demand->reserve;
 
-	if (space_disk_free_bytes(engine) < limits->min_free_bytes)
+	if (space_disk_free_bytes(engine) + engine->below_floor_bytes < limits->min_free_bytes)
 		return NO_ROOM;
 	if (wanted <= end ||
 		(used + wanted <= engine->map_pages / 2 &&
@@ -318,8 +336,7 @@ size_t space_prepare(struct engine *engine, struct txn *t, const struct store_li
 	note_free(engine, t, usage.free_pages, worst);
 	engine->refused_for_room = false;
 	if (base > engine->allocated_pages)
-		extend(engine, base, demand.step, 0,
-			true); /* else the commit reuses free pages, or fails and stops hookd */
+		extend_for_accepted(engine, base, &demand, limits);
 	/* What is under way has to fit when nothing can be used again. */
 	engine->pages_are_short = base + demand.reserve > engine->allocated_pages &&
 		!extend(engine, base + demand.reserve, demand.step, limits->min_free_bytes, true);
