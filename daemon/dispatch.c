@@ -239,8 +239,9 @@ static void conclude_attempt(
 		effective.max_age_s, c->delivery.retry_after_max};
 	struct attempt attempt = read_attempt(d, job, o);
 	int64_t now = now_ms(d);
-	struct retry_verdict verdict = retry_judge(&policy, job->delivery.attempts,
-		job->delivery.aged_from_ms, &attempt, now, random_bits());
+	uint32_t jitter = attempt.result == RESULT_OK ? 0 : random_bits(); /* a system call */
+	struct retry_verdict verdict = retry_judge(
+		&policy, job->delivery.attempts, job->delivery.aged_from_ms, &attempt, now, jitter);
 	struct outcome_op *op = new_outcome(d, &job->delivery, job->type, verdict.kind);
 	enum attempt_effect effect = attempt.result == RESULT_OK ? EFFECT_SUCCESS
 		: attempt.http_status                            ? EFFECT_ANSWERED
