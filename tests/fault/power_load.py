@@ -472,8 +472,11 @@ def record_rekey(directory, kill_at=None, **variables):
         assert load.hookd.stop() == 0, load.hookd.log()
         before = recording.n_records
         if kill_at:
-            recording.start(KILL=kill_at, **variables)
-            load.run((load.change_key, 1), until_killed=True)
+            with contextlib.suppress(AssertionError, OSError):  # perhaps before it was ready
+                recording.start(KILL=kill_at, **variables)
+                load.run((load.change_key, 1), until_killed=True)
+            if load.hookd.process:
+                load.hookd.kill()
             recording.start(**variables)
             wait_for_change(load.hookd)
             recording.mark("keys 1")
