@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <jansson.h>
+#include <openssl/crypto.h>
 
 #include "../lib/text.h"
 #include "buffer.h"
@@ -204,6 +205,38 @@ static void open_standard_files(void)
 		close(fd);
 }
 
+/* OpenSSL crashes where it has no memory to set itself up, and in the midst of that it would wait
+ * for itself at an orderly exit. */
+static void *openssl_realloc(void *old, size_t size, const char *file, int line)
+{
+	void *grown;
+
+	(void)file;
+	(void)line;
+	if (!size) {
+		free(old);
+		return NULL;
+	}
+	grown = realloc(old, size);
+	if (!grown) {
+		fputs("hookctl: out of memory\n", stderr);
+		_exit(EXIT_FAILED);
+	}
+	return grown;
+}
+
+static void *openssl_malloc(size_t size, const char *file, int line)
+{
+	return openssl_realloc(NULL, size, file, line);
+}
+
+static void openssl_free(void *memory, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	free(memory);
+}
+
 static void prepare(struct ctl *ctl)
 {
 	const char *sockets = getenv("HOOKD_SOCKETS"), *no_colour = getenv("NO_COLOR");
@@ -215,6 +248,8 @@ static void prepare(struct ctl *ctl)
 	setlocale(LC_CTYPE, ""); /* the width of characters; numbers stay as they are */
 	tzset();
 	json_set_alloc_funcs(must_malloc, free);
+	(void)CRYPTO_set_mem_functions(
+		openssl_malloc, openssl_realloc, openssl_free); /* nothing was allocated yet */
 	clock_gettime(CLOCK_REALTIME, &now);
 	ctl->now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 	ctl->sockets = sockets && *sockets ? sockets : SOCKETS_DEFAULT;
