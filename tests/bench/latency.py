@@ -44,7 +44,7 @@ def beside(dead=0, slow=0):
     """A thousand good ones, and so many others, that get a tenth of all events."""
     def measure(bench, directory):
         good = bench.size(GOOD, 100)
-        with hookd(directory) as daemon:
+        with hookd(directory, intake={"max_endpoints_per_tenant": 5000}) as daemon:
             def subscribe(at_once_url, slow_url, dead_url):
                 for i in range(good):
                     daemon.admin.add_endpoint(f"good{i}", at_once_url, types=[f"good{i}"])
