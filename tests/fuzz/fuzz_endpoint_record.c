@@ -35,8 +35,10 @@ static struct endpoint *read_back(const uint8_t *blob, size_t len)
 	struct endpoint *endpoint = NULL;
 	uint8_t key_id[SECRETBOX_KEY_ID_LEN];
 
-	if (endpoint_record_read(NUMBER, false, blob, len, &box, &endpoint, key_id) != 0)
+	if (endpoint_record_read(NUMBER, false, blob, len, &box, &endpoint, key_id) != 0) {
+		endpoint_unref(endpoint); /* there is one, if only its box does not open */
 		return NULL;
+	}
 	promise(memcmp(key_id, box.current.id, sizeof(key_id)) == 0);
 	return endpoint;
 }
