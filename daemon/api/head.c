@@ -44,8 +44,39 @@ static bool is_field_value(const char *text)
 	return true;
 }
 
+/* Are these the zeros of so many ends of lines, each LF or CRLF? */
+static bool are_line_ends(const char *at, const char *end, int lines)
+{
+	int zeros = 0;
+
+	while (at != end && zeros < 2 * lines && *at == '\0') {
+		at++;
+		zeros++;
+	}
+	return at == end && zeros >= lines;
+}
+
+/* A value stands behind the zero of its colon, and blanks. */
+static bool is_value_of(const char *name, const char *value)
+{
+	const char *at = name + strlen(name) + 1;
+
+	while (at != value && (*at == ' ' || *at == '\t'))
+		at++;
+	return at == value;
+}
+
+void head_begin(struct head *head, const char *version)
+{
+	*head = (struct head){
+		.shown = version + strlen(version), .old = strcmp(version, "HTTP/1.0") == 0};
+}
+
 void head_add(struct head *head, const char *name, const char *value)
 {
+	head->hides |= !are_line_ends(head->shown, name, 1);
+	head->hides |= value && !is_value_of(name, value);
+	head->shown = value ? value + strlen(value) : name + strlen(name);
 	if (!value)
 		value = "";
 	head->bad_name |= !is_token(name);
@@ -63,9 +94,14 @@ void head_add(struct head *head, const char *name, const char *value)
 	}
 }
 
+void head_end(struct head *head, const char *end)
+{
+	head->hides |= !are_line_ends(head->shown, end, 2);
+}
+
 int head_check(const struct head *head, struct problem *problem)
 {
-	if (head->bad_name || head->bad_value)
+	if (head->hides || head->bad_name || head->bad_value)
 		return problem_set(problem, PROBLEM_MALFORMED, NULL,
 			"a header is not of the form \"name: value\" on one line");
 	if (head->n_hosts != 1 && !head->old)

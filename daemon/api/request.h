@@ -56,6 +56,7 @@ struct request {
 
 	enum { REQUEST_NEW, REQUEST_READING, REQUEST_WORKING, REQUEST_ANSWERED } state;
 	bool suspended;
+	bool close; /* the connection, with the answer: where the request ends is in doubt */
 	struct MHD_Response *response;
 	unsigned status;
 };

@@ -258,7 +258,7 @@ static void answer(struct request *rq, unsigned status, struct MHD_Response *res
 	 * broken one. */
 	if (response && content_type)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
-	if (response && (api->stopping || rq->connection->refused))
+	if (response && (api->stopping || rq->connection->refused || rq->close))
 		MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 	give_body_back(rq);
 	rq->response = response;
@@ -425,14 +425,19 @@ static int check(
  */
 static bool begin(struct request *rq, const char *method, const char *version)
 {
-	struct head head = {.old = strcmp(version, MHD_HTTP_VERSION_1_0) == 0};
+	const union MHD_ConnectionInfo *size =
+		MHD_get_connection_info(rq->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
 	struct problem unused;
+	struct head head;
 
+	head_begin(&head, version);
 	MHD_get_connection_values(rq->mhd, MHD_HEADER_KIND, on_field, &head);
+	head_end(&head, method + size->header_size); /* it begins with the method */
+	rq->close = head_check(&head, &unused) != 0;
 	if (check(rq, &head, method, &rq->refusal) == 0)
 		return true;
-	return head_has_body(&head) && head_check(&head, &unused) == 0 &&
-		head.length <= DISCARD_MAX && !request_header(rq, MHD_HTTP_HEADER_EXPECT);
+	return head_has_body(&head) && !rq->close && head.length <= DISCARD_MAX &&
+		!request_header(rq, MHD_HTTP_HEADER_EXPECT);
 }
 
 /* ---- The body ---- */
@@ -497,6 +502,9 @@ static void work(struct request *rq)
 	struct problem *problem = &rq->refusal;
 
 	rq->state = REQUEST_WORKING;
+	/* What stands in a trailer is not needed; but where it ends cannot be checked as for a
+	 * head. */
+	rq->close |= MHD_get_connection_values(rq->mhd, MHD_FOOTER_KIND, NULL, NULL) > 0;
 	event_del(rq->connection->deadline);
 	if (problem->code || check_stopping(rq->api, problem) || parse_body(rq, problem))
 		answer_problem(rq, problem);

@@ -1,7 +1,7 @@
 /*
- * The framing checks: fields of a head, each "name: value" on a line of the input, against a reader
- * that follows RFC 9112 to the letter. A head that is taken says one thing about its body, and says
- * it in the one way in which every reader understands it.
+ * The framing checks: fields of a head, each "name: value" on a line of the input and left where
+ * they stand, against a reader that follows RFC 9112 to the letter. A head that is taken says one
+ * thing about its body, and says it in the one way in which every reader understands it.
  */
 #include <ctype.h>
 #include <string.h>
@@ -78,14 +78,16 @@ static void check_taken(const struct head *head, const struct field *fields, siz
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	char *text = malloc(size + 1), *rest = text;
-	struct field fields[LINES_MAX];
-	struct head head = {.old = size > 0 && data[0] == '0'};
+	const char *version = size > 0 && data[0] == '0' ? "HTTP/1.0" : "HTTP/1.1";
+	size_t n = 0, version_size = strlen(version) + 1;
+	char *text = calloc(1, version_size + size + 2), *rest = text + version_size;
 	struct problem problem = {.line = 0};
-	size_t n = 0;
+	struct field fields[LINES_MAX];
+	struct head head;
 
-	memcpy(text, data, size);
-	text[size] = '\0';
+	memcpy(text, version, version_size);
+	memcpy(rest, data, size);
+	head_begin(&head, text);
 	while (rest && n < LINES_MAX) {
 		struct field *field = &fields[n++];
 
@@ -95,6 +97,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			*field->value++ = '\0';
 		head_add(&head, field->name, field->value);
 	}
+	head_end(&head, text + version_size + size + 2);
+	promise(head.hides ? rest || memchr(data, '\0', size) : !rest || !*rest);
 	if (head_check(&head, &problem) == 0)
 		check_taken(&head, fields, n);
 	else
