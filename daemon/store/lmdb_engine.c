@@ -56,6 +56,7 @@ bool lmdb_is_damage(int error)
 	return error == -EBADMSG || error == MDB_CORRUPTED || error == MDB_PAGE_NOTFOUND ||
 		error == MDB_CURSOR_FULL || error == MDB_INVALID || error == MDB_BAD_VALSIZE ||
 		error == MDB_INCOMPATIBLE || error == MDB_NOTFOUND ||
+		error == MDB_BAD_TXN || /* seen by an earlier call, which did not say so */
 		error == EFBIG; /* a list of free pages that names one which cannot be */
 }
 

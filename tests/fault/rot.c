@@ -5,6 +5,7 @@
  *     rot FILE flip TABLE ROW key|value BYTE MASK  of that row, counted from 0; BYTE from the end
  * if negative
  *
+ * TABLE "-" is LMDB's own, of the tables' names, whose values say where each table begins.
  * LMDB is asked only where the row is; the byte is changed in the file behind its back, as a disk
  * would. hookd has to be stopped.
  */
@@ -86,7 +87,7 @@ int main(int argc, char **argv)
 	check("tables", mdb_env_set_maxdbs(env, TABLES_MAX));
 	check(argv[1], mdb_env_open(env, argv[1], MDB_NOSUBDIR | MDB_RDONLY | MDB_NOLOCK, 0600));
 	check("begin", mdb_txn_begin(env, NULL, MDB_RDONLY, &txn));
-	check(argv[3], mdb_dbi_open(txn, argv[3], 0, &table));
+	check(argv[3], mdb_dbi_open(txn, strcmp(argv[3], "-") == 0 ? NULL : argv[3], 0, &table));
 	check("cursor", mdb_cursor_open(txn, table, &cursor));
 	while ((r = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
 		if (argc == 4) {

@@ -313,6 +313,28 @@ def test_a_damaged_row_of_what_has_ended_takes_no_other_event_along(image, copy_
     assert "the data file was made anew" in hookd.log()
 
 
+ROOT = 40  # in LMDB's record of a table: the number of its first page
+TABLES = ["attempt", "dead", "done", "due", "ended", "endpoint", "event", "key", "key_expiry", "live", "meta", "piece",
+          "standing", "tally"]
+
+
+@pytest.mark.parametrize("while_it_runs", [False, True], ids=["stopped", "running"])
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_that_cannot_be_found(image, copy_of, table, while_it_runs):
+    """LMDB tells of that one call later, and then calls it something else."""
+    hookd = copy_of()
+    if while_it_runs:
+        start(hookd)
+    rot(hookd, "flip", "-", TABLES.index(table), "value", ROOT + 4, 0x01)
+    try:
+        drain(hookd)
+        judge(image, hookd, image.requests())
+    except Refused as refused:
+        assert re.search(r"damaged|restore", str(refused))
+    if hookd.process:
+        hookd.restart()
+
+
 # ---- Anything, anywhere -----------------------------------------------------------------------------
 
 
