@@ -8,6 +8,7 @@ from measure import PROGRAMS, Row, hookd, nginx, program
 
 GOOD = 1000  # endpoints that answer at once, beside the others
 RATE = 500  # events a second
+PAUSE_MS = 20  # of a hookd that is idle, between events
 
 
 def latency(daemon, rate, seconds, good, bad, subscribe):
@@ -23,20 +24,23 @@ def latency(daemon, rate, seconds, good, bad, subscribe):
     return json.loads(answer)
 
 
-def raw_commit(bench, directory):
-    return {"us": program("roof_lmdb", directory, "hookd", 1, bench.seconds)[1]}
+def raw_commit(*pause):
+    """In a loop; or at rest in between, as the machine is beside a hookd with little to do."""
+    return lambda bench, directory: {"us": program("roof_lmdb", directory, "hookd", 1, bench.seconds, *pause)[1]}
 
 
-def bare_post(bench, directory):
-    with nginx(directory) as url:
-        return {"us": program("roof_curl", url, 1, bench.seconds, 1024)[2]}
+def bare_post(*pause):
+    def measure(bench, directory):
+        with nginx(directory) as url:
+            return {"us": program("roof_curl", url, 1, bench.seconds, 1024, *pause)[2]}
+    return measure
 
 
 def idle(bench, directory):
     with hookd(directory) as daemon:
         def subscribe(at_once, slow, dead):
             daemon.admin.add_endpoint("good0", at_once, types=["good0"])
-        result = latency(daemon, 50, bench.size(20, 4), 1, 0, subscribe)
+        result = latency(daemon, 1000 // PAUSE_MS, bench.size(20, 4), 1, 0, subscribe)
     return {"p50_us": result["p50_us"], "p99_us": result["p99_us"]}
 
 
@@ -58,7 +62,8 @@ def beside(dead=0, slow=0):
 
 
 OTHERS = {"one dead": beside(dead=1), "one that takes 10 s": beside(slow=1), "100 dead": beside(dead=100)}
-MEASUREMENTS = {"raw LMDB, commits of 1": raw_commit, "bare libcurl, 1 in flight": bare_post, "hookd, idle": idle,
+MEASUREMENTS = {"raw LMDB, commits of 1": raw_commit(), "raw LMDB, now and then": raw_commit(PAUSE_MS),
+                "bare libcurl, 1 in flight": bare_post(), "bare libcurl, now and then": bare_post(PAUSE_MS), "hookd, idle": idle,
                 "hookd, good endpoints": beside(),
                 **{f"hookd, good endpoints beside {what}": function for what, function in OTHERS.items()}}
 
@@ -68,6 +73,9 @@ def rows(get):
     yield Row("idle: submit sent to request received, p50", p50, "us",
               1.5 * (get("raw LMDB, commits of 1", "us") + get("bare libcurl, 1 in flight", "us")),
               "1.5 × (raw commit + bare POST)", below=True)
+    yield Row("idle: the same", p50, "us",
+              1.5 * (get("raw LMDB, now and then", "us") + get("bare libcurl, now and then", "us")),
+              f"1.5 × (raw commit + bare POST), each every {PAUSE_MS} ms, too", below=True)
     yield Row("idle: the same, p99", p99, "us", 5 * p50, "5 × p50", below=True)
     alone = get("hookd, good endpoints", "p99_us")
     yield Row(f"{get('hookd, good endpoints', 'good'):.0f} good endpoints alone, p99", alone, "us")

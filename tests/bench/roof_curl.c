@@ -2,7 +2,9 @@
  * The roof over what goes out: libcurl's multi on libevent, as hookd's senders use it, N requests
  * in flight to one receiver, connections reused, and nothing else.
  *
- *     roof_curl URL N SECONDS BYTES
+ *     roof_curl URL N SECONDS BYTES [PAUSE_MS]
+ *
+ * With a pause between requests the machine goes to rest.
  *
  * Prints "REQUESTS_A_SECOND CPU_US P50_US P99_US": CPU, user and system, of this process a request.
  */
@@ -17,6 +19,7 @@
 
 static struct event_base *base;
 static struct event *timer;
+static long pause_ms;
 static CURLM *multi;
 static struct curl_slist *headers;
 static char *payload;
@@ -63,6 +66,26 @@ static void start(CURL *curl, const char *url)
 		give_up("a request does not start");
 }
 
+static void on_pause_over(evutil_socket_t fd, short events, void *url)
+{
+	(void)fd;
+	(void)events;
+	start(curl_easy_init(), url);
+}
+
+/* The same handle at once, or a new one later. */
+static void start_next(CURL *curl, char *url)
+{
+	struct timeval pause = {.tv_sec = pause_ms / 1000, .tv_usec = pause_ms % 1000 * 1000};
+
+	if (pause_ms == 0) {
+		start(curl, url);
+		return;
+	}
+	curl_easy_cleanup(curl);
+	event_base_once(base, -1, EV_TIMEOUT, on_pause_over, url, &pause);
+}
+
 static void note_time(double s)
 {
 	if (n_times == times_size) {
@@ -74,7 +97,7 @@ static void note_time(double s)
 	times[n_times++] = s;
 }
 
-static void collect(const char *url)
+static void collect(char *url)
 {
 	CURLMsg *message;
 	int left;
@@ -95,7 +118,7 @@ static void collect(const char *url)
 		note_time(took);
 		curl_multi_remove_handle(multi, curl);
 		if (now_s() < end_s)
-			start(curl, url);
+			start_next(curl, url);
 		else
 			curl_easy_cleanup(curl);
 	}
@@ -180,10 +203,11 @@ int main(int argc, char **argv)
 	double began, cpu;
 	char *url;
 
-	if (argc != 5)
-		give_up("usage: roof_curl URL N SECONDS BYTES");
+	if (argc < 5)
+		give_up("usage: roof_curl URL N SECONDS BYTES [PAUSE_MS]");
 	url = argv[1];
 	payload_len = atol(argv[4]);
+	pause_ms = argc > 5 ? atol(argv[5]) : 0;
 	payload = malloc((size_t)payload_len + 1);
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	base = event_base_new();
