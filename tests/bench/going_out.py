@@ -62,6 +62,19 @@ def whole_life(**options):
     return measure
 
 
+def steady(bench, directory):
+    """Producers at half of what bare libcurl sends just before: how much waits half way, and at the end."""
+    with nginx(directory) as url, hookd(directory, **ROOM) as daemon:
+        rate = 0.5 * program("roof_curl", url, 64, bench.seconds, 1024)[0]
+        add_endpoints(daemon, url, 1, 64)
+        waiting = []
+        for _ in range(2):
+            result = daemon.load(s=bench.seconds, c=64, r=rate, t="t", e=1)
+            waiting.append(daemon.waiting())
+        wait_until(lambda: daemon.waiting() == 0, 60)
+    return {"rate": result["rate"], "wanted": rate, "half way": waiting[0], "at the end": waiting[1]}
+
+
 MEASUREMENTS = {
     "bare libcurl, 64 in flight": bare_curl(64),
     "hookd, backlog to one receiver, 64 in flight": backlog(1, 64),
@@ -71,6 +84,7 @@ MEASUREMENTS = {
     "BullMQ and undici, 64 in flight": bullmq(64),
     "hookd, submit and deliver, 64 producers": whole_life(c=64),
     "hookd, submit and deliver, NDJSON of 500": whole_life(c=1, b=500),
+    "hookd, steady": steady,
 }
 
 
@@ -85,9 +99,13 @@ def rows(get):
     rate = get("hookd, backlog to 100 endpoints")
     yield Row("backlog to 100 endpoints", rate, "deliveries/s", 0.7 * bare256, "0.7 × bare libcurl, 256 in flight")
     yield Row("", rate, "deliveries/s", 5 * peer, "5 × BullMQ and undici")
-    steady = "hookd, submit and deliver, 64 producers"
-    yield Row("submit and delivery at once, 64 producers", get(steady), "events/s", 0.5 * bare,
-              "0.5 × bare libcurl, 64 in flight", note=f"{get(steady, 'left'):.0f} were left at the end of the submits")
+    full = "hookd, submit and deliver, 64 producers"
+    yield Row("submit and delivery at once, 64 producers", get(full), "events/s", 0.5 * bare,
+              "0.5 × bare libcurl, 64 in flight", note=f"{get(full, 'left'):.0f} were left at the end of the submits")
+    rate, wanted = get("hookd, steady"), get("hookd, steady", "wanted")
+    yield Row("the same at half of bare libcurl's rate", rate, "events/s", 0.98 * wanted, "that rate, to 2 %")
+    yield Row("what waits at the end of it", get("hookd, steady", "at the end"), "events", rate / 10,
+              "what comes in a tenth of a second", below=True, note=f"{get('hookd, steady', 'half way'):.0f} half way")
     roof = get("bare libcurl, 64 in flight", "cpu_us")
     for what in ("64 producers", "NDJSON of 500"):
         name = f"hookd, submit and deliver, {what}"

@@ -5,12 +5,13 @@
  *
  *     load -p hookd|http|redis|beanstalkd -a ADDRESS [-c CONNECTIONS] [-s SECONDS | -n EVENTS]
  *          [-b EVENTS_A_REQUEST] [-z BYTES] [-k none|ordered|random] [-t TYPE] [-T TENANT]
- *          [-e N] [-d MS]
+ *          [-e N] [-d MS] [-r EVENTS_A_SECOND]
  *
  * ADDRESS is the path of a Unix socket, or a port of 127.0.0.1. http is one POST of the payload,
  * for a server that does nothing with it. Payloads are JSON of exactly so many bytes. With -e the
  * types are TYPE0 to TYPE(N-1) in turn, and with -T so are the tenants. With -d each connection
- * rests for so long between an answer and the next request.
+ * rests for so long between an answer and the next request; with -r as long as all of them together
+ * need to keep below that rate.
  *
  * Prints one line of JSON: events that were confirmed, seconds, and how long a request took, in
  * microseconds (median, 99th percentile, most). Anything but a confirmation ends it with status 1.
@@ -38,7 +39,7 @@ static struct {
 	const struct protocol *protocol;
 	const char *address, *type, *tenant;
 	size_t connections, events_max, batch, bytes, types;
-	double seconds;
+	double seconds, rate;
 	enum keys keys;
 	int64_t rest_ns;
 } options = {.type = "bench.event", .connections = 1, .batch = 1, .bytes = 1024, .seconds = 3};
@@ -47,7 +48,7 @@ static char *payload;
 static size_t n_started, n_confirmed; /* events */
 static uint32_t *took_ns;
 static size_t n_took, took_size;
-static int64_t end_ns;
+static int64_t start_ns, end_ns;
 static int poll_fd;
 static uint64_t dice = 88172645463325252ULL;
 
@@ -338,6 +339,16 @@ static bool receive(struct connection *c)
 	return true;
 }
 
+/* When the next request may go. */
+static int64_t next_ns(int64_t now)
+{
+	int64_t due_ns = start_ns;
+
+	if (options.rate > 0)
+		due_ns += (int64_t)((double)n_started / options.rate * 1e9);
+	return due_ns > now + options.rest_ns ? due_ns : now + options.rest_ns;
+}
+
 /* Serves an event of a connection; false when that has nothing more to do. */
 static bool serve(struct connection *c, uint32_t events)
 {
@@ -350,18 +361,23 @@ static bool serve(struct connection *c, uint32_t events)
 	if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)) || !receive(c))
 		return true;
 	now = now_ns();
-	if (options.rest_ns) {
-		c->resume_ns = now + options.rest_ns;
+	if (next_ns(now) > now) {
+		c->resume_ns = next_ns(now);
 		return true;
 	}
 	return send_next(c, now);
+}
+
+static bool rests(void)
+{
+	return options.rest_ns || options.rate > 0;
 }
 
 static int until_next(struct connection *all)
 {
 	int64_t next = INT64_MAX, now = now_ns();
 
-	if (!options.rest_ns)
+	if (!rests())
 		return -1;
 	for (size_t i = 0; i < options.connections; i++) {
 		if (all[i].resume_ns && all[i].resume_ns < next)
@@ -386,7 +402,7 @@ static void run(struct connection *all)
 			give_up("epoll", strerror(errno));
 		for (int i = 0; i < n; i++)
 			n_working -= !serve(events[i].data.ptr, events[i].events);
-		for (size_t i = 0; options.rest_ns && i < options.connections; i++) {
+		for (size_t i = 0; rests() && i < options.connections; i++) {
 			if (all[i].resume_ns && all[i].resume_ns <= now_ns()) {
 				all[i].resume_ns = 0;
 				n_working -= !send_next(&all[i], now_ns());
@@ -460,6 +476,9 @@ static void set_option(int option, char *value)
 	case 'e':
 		options.types = strtoul(value, NULL, 10);
 		break;
+	case 'r':
+		options.rate = atof(value);
+		break;
 	case 'd':
 		options.rest_ns = atoll(value) * 1000000;
 		break;
@@ -471,10 +490,9 @@ static void set_option(int option, char *value)
 int main(int argc, char **argv)
 {
 	struct connection *all;
-	int64_t start;
 	int option;
 
-	while ((option = getopt(argc, argv, "p:a:c:s:n:b:z:k:t:T:e:d:")) != -1)
+	while ((option = getopt(argc, argv, "p:a:c:s:n:b:z:k:t:T:e:d:r:")) != -1)
 		set_option(option, optarg);
 	if (!options.protocol || !options.address || !options.connections || !options.batch)
 		give_up("usage", "-p and -a are needed");
@@ -490,13 +508,13 @@ int main(int argc, char **argv)
 			give_up("start", "out of memory");
 		watch(&all[i], EPOLL_CTL_ADD, EPOLLIN);
 	}
-	start = now_ns();
-	end_ns = start + (int64_t)(options.seconds * 1e9);
+	start_ns = now_ns();
+	end_ns = start_ns + (int64_t)(options.seconds * 1e9);
 	run(all);
 	qsort(took_ns, n_took, sizeof(*took_ns), compare);
 	printf("{\"events\": %zu, \"seconds\": %.6f, \"p50_us\": %.1f, \"p99_us\": %.1f, "
 	       "\"most_us\": %.1f}\n",
-		n_confirmed, (double)(now_ns() - start) / 1e9, took_ns[n_took / 2] / 1e3,
+		n_confirmed, (double)(now_ns() - start_ns) / 1e9, took_ns[n_took / 2] / 1e3,
 		took_ns[n_took * 99 / 100] / 1e3, took_ns[n_took - 1] / 1e3);
 	return 0;
 }
