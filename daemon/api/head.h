@@ -5,11 +5,11 @@
  * leniency: what two readers could read differently is refused, so that no body is ever taken for
  * shorter than it was meant.
  *
- * The library does not show all: a value ends for it at a NUL, a line with an empty name ends the
- * head, a folded line goes to the name of the field before. But its strings stand where they came,
- * each ended by zeros in place of the colon or the line's end, and so what it shows has to fill the
- * head. One thing escapes that: a line of nothing but a colon or a NUL behind a lone LF looks like
- * the end of a head with CRLF.
+ * Up to version 0.9.76 the library does not show all: a value ends for it at a NUL, a line with an
+ * empty name ends the head, a folded line goes to the name of the field before. But its strings
+ * stand where they came, each ended by zeros in place of the colon or the line's end, and so what
+ * it shows has to fill the head. One thing escapes that: a line of nothing but a colon or a NUL
+ * behind a lone LF looks like the end of a head with CRLF.
  */
 #pragma once
 
@@ -21,7 +21,8 @@
 struct head {
 	const char *shown; /* where the last string ends */
 	unsigned n_lengths, n_codings, n_hosts;
-	bool chunked, bad_name, bad_value, bad_length, hides;
+	bool chunked, bad_name, bad_value, bad_length;
+	bool hides; /* something that was not shown */
 	bool old; /* HTTP/1.0, which knows no Host */
 	uint64_t length;
 };

@@ -78,6 +78,7 @@ struct api {
 	int64_t troubles[N_TROUBLES];
 	struct connection *adding; /* while the library takes a connection over */
 	bool stopping, resting; /* resting: not accepting for a while */
+	bool shows_all; /* of a head: the library */
 	unsigned fruitless_runs; /* of the library, in a row */
 	void (*idle)(void *user);
 	void *idle_user;
@@ -433,6 +434,7 @@ static bool begin(struct request *rq, const char *method, const char *version)
 	head_begin(&head, version);
 	MHD_get_connection_values(rq->mhd, MHD_HEADER_KIND, on_field, &head);
 	head_end(&head, method + size->header_size); /* it begins with the method */
+	head.hides &= !rq->api->shows_all;
 	rq->close = head_check(&head, &unused) != 0;
 	if (check(rq, &head, method, &rq->refusal) == 0)
 		return true;
@@ -826,6 +828,7 @@ int api_new(struct api **result, const struct api_options *options)
 		return -ENOMEM;
 	json_memory_watch();
 	api->options = *options;
+	api->shows_all = strverscmp(MHD_get_version(), "0.9.77") >= 0;
 	/* The limit of connections is ours to keep; the library's is only a fuse. */
 	api->mhd = MHD_start_daemon(
 		MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
