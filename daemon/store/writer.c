@@ -18,6 +18,8 @@
 #define ROWS_PER_OUTCOME 10
 #define WAITING_BYTES_MAX ((size_t)64 << 20)
 #define WAITING_EVENTS_MAX 65536
+#define OUTCOMES_TOGETHER 256
+#define OUTCOME_PATIENCE_US 10000
 #define HOUSE_SLICE 256
 #define HOUSE_LATEST_MS (24 * 3600 * 1000)
 #define COMMIT_PATIENCE_US (300 * (int64_t)1000000)
@@ -35,6 +37,8 @@ struct wish {
 /* What the main thread hands over; guarded by mutex. */
 struct inbox {
 	struct op_queue outcomes, changes, submits, verbs;
+	size_t n_outcomes;
+	int64_t outcomes_us; /* when the first of them came */
 	size_t waiting_bytes, waiting_events; /* of submits */
 	struct wish *wishes, **last_wish;
 	struct claimed *unclaimed;
@@ -229,14 +233,34 @@ static size_t submit_rows(const struct submit_op *op)
 	return 4 * op->n + 3 * op->n_deliveries;
 }
 
+/* Nobody waits for an outcome: a commit for it alone may wait for more of them. */
+static bool outcomes_are_due(const struct writer *w)
+{
+	const struct inbox *in = &w->inbox;
+
+	return in->outcomes.first &&
+		(in->n_outcomes >= OUTCOMES_TOGETHER || in->changes.first || in->submits.first ||
+			in->verbs.first || w->verb || in->stopping ||
+			clock_monotonic_us() - in->outcomes_us >= OUTCOME_PATIENCE_US);
+}
+
+static struct op *take_outcome(struct inbox *in)
+{
+	struct op *op = queue_pop(&in->outcomes);
+
+	if (op)
+		in->n_outcomes--;
+	return op;
+}
+
 /* Moves what fits into one batch from the inbox to ops, in the order in which it is applied. */
-static void take_ops(struct writer *w, struct op_queue *ops)
+static void take_ops(struct writer *w, struct op_queue *ops, bool with_outcomes)
 {
 	struct inbox *in = &w->inbox;
 	size_t rows = 0, bytes = 0;
 	struct op *op;
 
-	while (rows < BATCH_ROWS_MAX && (op = queue_pop(&in->outcomes))) {
+	while (with_outcomes && rows < BATCH_ROWS_MAX && (op = take_outcome(in))) {
 		queue_push(ops, op);
 		rows += ROWS_PER_OUTCOME;
 	}
@@ -266,17 +290,23 @@ static bool inbox_has_work(const struct writer *w)
 {
 	const struct inbox *in = &w->inbox;
 
-	return in->outcomes.first || in->changes.first || in->submits.first || in->verbs.first ||
+	return outcomes_are_due(w) || in->changes.first || in->submits.first || in->verbs.first ||
 		w->verb || in->wishes || in->unclaimed;
 }
 
-static void wait_until(struct writer *w, int64_t wait_ms)
+/* Until something comes, or its time. */
+static void wait(struct writer *w, int64_t now_ms)
 {
+	int64_t wait_us = (w->house_due_ms - now_ms) * 1000, outcomes_us;
 	struct timespec until;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += wait_ms / 1000;
-	until.tv_nsec += wait_ms % 1000 * 1000000;
+	if (w->inbox.outcomes.first) {
+		outcomes_us = w->inbox.outcomes_us + OUTCOME_PATIENCE_US - clock_monotonic_us();
+		wait_us = earlier(wait_us, outcomes_us > 0 ? outcomes_us : 0);
+	}
+	until.tv_sec += wait_us / 1000000;
+	until.tv_nsec += wait_us % 1000000 * 1000;
 	if (until.tv_nsec >= 1000000000) {
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000;
@@ -306,13 +336,13 @@ static bool next_round(struct writer *w, struct round *round)
 		round->keep_house = house_is_due(w, round->now_ms);
 		if (inbox_has_work(w) || round->keep_house || in->prodded || in->stopping)
 			break;
-		wait_until(w, w->house_due_ms - round->now_ms);
+		wait(w, round->now_ms);
 	}
 	if (in->stopping && !inbox_has_work(w)) {
 		pthread_mutex_unlock(&w->mutex);
 		return false;
 	}
-	take_ops(w, &round->ops);
+	take_ops(w, &round->ops, round->keep_house || outcomes_are_due(w));
 	round->wishes = in->wishes;
 	in->wishes = NULL;
 	in->last_wish = &in->wishes;
@@ -590,7 +620,7 @@ struct op *writer_take_back(struct writer *w)
 
 	queue_init(&waiting);
 	pthread_mutex_lock(&w->mutex);
-	while ((op = queue_pop(&in->outcomes)) || (op = queue_pop(&in->changes)) ||
+	while ((op = take_outcome(in)) || (op = queue_pop(&in->changes)) ||
 		(op = queue_pop(&in->submits)) || (op = queue_pop(&in->verbs))) {
 		op->result = ENGINE_BROKEN;
 		queue_push(&waiting, op);
@@ -624,6 +654,21 @@ bool writer_submit(struct writer *w, struct submit_op *op)
 	return room;
 }
 
+/* The mutex is held. The thread need not be woken for each. */
+static void add_outcome(struct writer *w, struct op *op)
+{
+	struct inbox *in = &w->inbox;
+
+	if (!in->outcomes.first)
+		in->outcomes_us = clock_monotonic_us();
+	queue_push(&in->outcomes, op);
+	in->n_outcomes++;
+	if (in->n_outcomes == 1 || in->n_outcomes == OUTCOMES_TOGETHER)
+		wake(w);
+	else
+		pthread_mutex_unlock(&w->mutex);
+}
+
 void writer_change(struct writer *w, struct op *op)
 {
 	struct inbox *in = &w->inbox;
@@ -631,8 +676,8 @@ void writer_change(struct writer *w, struct op *op)
 	pthread_mutex_lock(&w->mutex);
 	switch (op->kind) {
 	case OP_OUTCOME:
-		queue_push(&in->outcomes, op);
-		break;
+		add_outcome(w, op);
+		return;
 	case OP_ENDPOINT:
 	case OP_SENDING:
 	case OP_KEY:

@@ -2,8 +2,10 @@
  * The store's writer thread: the only one that changes anything.
  *
  * It sleeps until something waits, takes as much of it as a batch may hold, has the engine commit
- * it, and posts a report; after the commit it claims what was asked for. No timer delays a commit:
- * an idle store commits a single event at once, a busy one commits what came in meanwhile together.
+ * it, and posts a report; after the commit it claims what was asked for. No timer delays what
+ * somebody waits for: an idle store commits a single event at once, a busy one commits what came in
+ * meanwhile together. For the outcome of an attempt nobody waits; it is committed with the next
+ * request that comes, with many others like it, or after ten milliseconds.
  * Beside the requests it keeps house: forgets what is old, and lets die what removed endpoints were
  * owed, in slices.
  *

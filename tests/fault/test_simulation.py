@@ -25,7 +25,7 @@ MUTANTS = {
     "lost-with-sender": STARVES,
     "lost-removal": r"owed to an endpoint that is removed, and nothing moves",
     "twice-at-once": r"is claimed twice",
-    "again-after-outcome": r"is claimed twice|is claimed, and is delivered",
+    "again-after-outcome": r"is claimed twice|is claimed, and is (delivered|held|dead)",
     "starved-by-claim": STARVES,
     "starved-by-limit": STARVES,
     "limit-exceeded": r"endpoint \d+ gets \d+ attempts at once, of at most",

@@ -339,6 +339,7 @@ void oracle_outcome(const struct outcome *outcome)
 	if (d->sent && effect == NOT_MADE)
 		d->lost++;
 	d->answered_for = true;
+	d->answered_us = kernel_mono_us();
 	d->answered_made = effect != NOT_MADE;
 	d->unsendable = d->damaged = false;
 	if (d->reacted)

@@ -30,6 +30,7 @@ struct expected {
 	/* With hookd. */
 	bool claimed, damaged, sent;
 	bool answered_for; /* its outcome is with the store */
+	int64_t answered_us; /* since then */
 	bool answered_made; /* and is one of an attempt that was made */
 	unsigned claimed_verbs;
 	uint64_t claimed_batch;
