@@ -6,17 +6,17 @@ import time
 from harness import wait_until
 from measure import Row, hookd, nginx, since
 
-ONCE = True  # it takes minutes, and each part of it is many readings
 FEW, MANY = "few", "many"  # how many is in the report: --quick has fewer
 
 
 def cost_of_an_event(daemon, n):
-    """CPU microseconds, whole life, of events to a receiver that works."""
+    """CPU microseconds, whole life, of events to a receiver that works: of all threads, and of each."""
     before = daemon.cpu()
     delivered = daemon.metric("hookd_queue_deliveries", state="delivered")
     daemon.load(n=n, c=4, b=500, t="busy", e=1)
     wait_until(lambda: daemon.metric("hookd_queue_deliveries", state="delivered") >= delivered + n, 120)
-    return sum(since(before, daemon.cpu()).values()) / n * 1e6
+    used = {thread: s / n * 1e6 for thread, s in since(before, daemon.cpu()).items()}
+    return {"cpu_us": sum(used.values()), **{f"{thread} us": us for thread, us in used.items()}}
 
 
 def fill(daemon, up_to):
@@ -88,7 +88,7 @@ def bulk(daemon, verb, n, **filter):
 
 
 def at_size(daemon):
-    return {"memory MiB": daemon.memory() / 2**20, "cpu_us": cost_of_an_event(daemon, 20_000)}
+    return {"memory MiB": daemon.memory() / 2**20, **cost_of_an_event(daemon, 20_000)}
 
 
 def everything(bench, directory):
