@@ -129,6 +129,10 @@ FRAMING = {  # name: (bytes, status)
     "no name, first": (b"POST " + RAW + b" HTTP/1.1\r\n: 1\r\nHost: h\r\n" + LENGTH + b"\r\n\r\n" + BODY, 400),
     "no name, no value": (raw(LENGTH, b":"), 400),
     "no colon": (raw(b"garbage", LENGTH), 400),
+    "no value": (raw(b"X-A:", b"X-B: ", b"X-C:\t \t", LENGTH), 202),
+    "blanks around a value": (raw(b"X-A: \t a b \t ", LENGTH), 202),
+    "no blank": (raw(b"X-A:1", LENGTH.replace(b" ", b"")), 202),
+    "cookies": (raw(b'Cookie: a=1; b="2"; c', LENGTH), 202),
     "empty lines before": (b"\r\n\r\n" + raw(LENGTH), 202),
     # versions and hosts
     "HTTP/0.9": (b"GET /v1/health\r\n", 400),
@@ -174,6 +178,21 @@ def test_no_body_is_ever_stored_in_part(framed):
     accepted = [name for name, answer in answers.items() if re.search(rb"HTTP/1\.[01] 202 ", answer)]
     assert sorted(accepted) == sorted(name for name, row in FRAMING.items() if row[1] in (100, 202))
     assert payloads == [BODY] * len(accepted)
+
+
+@pytest.mark.parametrize("lines, piece", [(1, 7), (20, 333), (27, 1500), (27, 1 << 20)])
+def test_a_large_head_is_read_whole_in_pieces_and_behind_others(shared, lines, piece):
+    request = raw(LENGTH, *[b"X-%d: " % i + b"v" * 1000 for i in range(lines)])
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(5 * PATIENCE)
+        s.connect(shared.socket_path("submit"))
+        for data, answers in ((request, 1), (request, 1), (request * 3, 3)):
+            for at in range(0, len(data), piece):
+                s.sendall(data[at:at + piece])
+            answer = b""
+            while count_answers(answer) < answers and (more := s.recv(65536)):
+                answer += more
+            assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"202"] * answers
 
 
 HIDDEN = b"X-A: 1\r\n\r\n" + raw(LENGTH, body=b"")  # the head of another request
