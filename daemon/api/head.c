@@ -44,16 +44,14 @@ static bool is_field_value(const char *text)
 	return true;
 }
 
-/* Are these the zeros of so many ends of lines, each LF or CRLF? */
-static bool are_line_ends(const char *at, const char *end, int lines)
+/* Are these the zeros of so many ends of lines, each LF or CRLF? Nothing is read of what lies
+ * elsewhere. */
+static bool are_line_ends(const char *at, const char *end, unsigned lines)
 {
-	int zeros = 0;
+	static const char zeros[4];
+	uintptr_t n = (uintptr_t)end - (uintptr_t)at;
 
-	while (at != end && zeros < 2 * lines && *at == '\0') {
-		at++;
-		zeros++;
-	}
-	return at == end && zeros >= lines;
+	return n >= lines && n <= 2 * lines && memcmp(at, zeros, n) == 0;
 }
 
 /* A value stands behind the zero of its colon, and blanks. */
