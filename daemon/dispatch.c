@@ -6,26 +6,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 
 #include <event2/event.h>
 
 #include "../lib/timestamp.h"
 #include "certificates.h"
 #include "gone.h"
+#include "local_faults.h"
 #include "log.h"
 #include "out_of_memory.h"
 #include "outgoing.h"
 #include "reports.h"
 #include "retry.h"
 #include "suspects.h"
+#include "wake_timer.h"
 
 #define READY_MAX 4096
 #define READY_BYTES_MAX ((size_t)32 << 20)
 #define IN_FLIGHT_BYTES_MAX ((size_t)256 << 20)
 #define UNSENT_SIZE 128
-#define FAULT_KEPT_MS 120000 /* an attempt that meets a fault comes again within a minute */
 #define NOT_BEFORE_WALL_MS 1 /* deliver_at is checked to the millisecond */
 #define EARLY_MAX_MS (10 * 60 * 1000) /* a wall clock that was wrong may be right again by then */
 
@@ -33,7 +32,6 @@
 struct job {
 	struct sending_job sending; /* the first member: senders know this part */
 	struct job *next, **at; /* among all jobs */
-	struct dispatch *dispatch;
 	uint32_t endpoint;
 	uint32_t url_revision; /* the settings that the request was made from */
 	struct delivery delivery;
@@ -49,16 +47,14 @@ struct dispatch {
 	struct store *store;
 	struct schedule *schedule;
 	struct senders *senders;
-	struct event *timer, *pump; /* pump: runs once later in this turn of the loop */
-	int timer_fd; /* of CLOCK_BOOTTIME, which goes on while the machine sleeps */
-	int64_t timer_ms; /* what it is set to, INT64_MAX: nothing */
+	struct event *pump; /* runs once later in this turn of the loop */
+	struct wake_timer *timer;
 	struct job *jobs;
-	struct claimed *held_back; /* suspects that wait for their sender, the first one first */
 	struct suspects suspects;
 	struct certificates *certificates;
 	struct dispatch_test *waiting; /* for a sender with room */
 	bool started, stopping;
-	int64_t fault_ms[N_LOCAL_FAULTS]; /* when each was met last; 0: not */
+	struct local_faults faults;
 	void (*idle)(void *user);
 	void *idle_user;
 };
@@ -263,40 +259,12 @@ static void conclude_attempt(
 		gone_pause(d->store, d->options.clock, job->endpoint, job->url_revision);
 }
 
-/* A fault is over when a delivery that had met one goes through, or when it has not been met for a
- * while. */
-static bool fault_is_on(struct dispatch *d, enum local_fault fault)
-{
-	return d->fault_ms[fault] && now_ms(d) - d->fault_ms[fault] < FAULT_KEPT_MS;
-}
-
-static enum local_fault current_fault(struct dispatch *d)
-{
-	for (int fault = NO_LOCAL_FAULT + 1; fault < N_LOCAL_FAULTS; fault++) {
-		if (fault_is_on(d, fault))
-			return fault;
-	}
-	return NO_LOCAL_FAULT;
-}
-
-static void end_faults(struct dispatch *d)
-{
-	if (current_fault(d) == NO_LOCAL_FAULT)
-		return;
-	memset(d->fault_ms, 0, sizeof(d->fault_ms));
-	log_line(LOG_LEVEL_NOTICE, LOG_TROUBLE, NULL, "attempts can be made again");
-}
-
 static void conclude_fault(
 	struct dispatch *d, struct job *job, struct slot *slot, enum local_fault fault)
 {
 	char address[ENDPOINT_ADDRESS_SIZE];
 
-	if (!fault_is_on(d, fault))
-		log_line(LOG_LEVEL_WARNING, LOG_TROUBLE, NULL,
-			"attempts cannot be made: %s; they wait, at no cost",
-			local_fault_text(fault));
-	d->fault_ms[fault] = now_ms(d);
+	local_faults_met(&d->faults, fault, now_ms(d));
 	endpoint_address(slot->settings, address);
 	log_line(LOG_LEVEL_DEBUG, LOG_TROUBLE, NULL, "an attempt for %s could not be made: %s",
 		address, local_fault_text(fault));
@@ -328,7 +296,7 @@ static void on_outcome(void *user, struct sending_job *sending, const struct sen
 	if (!job->test)
 		suspects_clear(&d->suspects, &job->delivery);
 	if (!o->fault && job->delivery.local_faults > 0)
-		end_faults(d);
+		local_faults_over(&d->faults, now_ms(d));
 	if (job->test)
 		conclude_test(d, job, o);
 	else if (!slot)
@@ -378,7 +346,7 @@ static void on_lost(void *user, struct sending_job *sending, bool guilty)
 	pump_soon(d);
 }
 
-static void on_room(void *user)
+static void wake(void *user)
 {
 	pump_soon(user);
 }
@@ -397,6 +365,16 @@ static void put_off(struct dispatch *d, struct slot *slot, struct claimed *claim
 	claimed_free(claimed);
 }
 
+/* Not attempted; what becomes of the delivery says op. */
+static void end_unsent(
+	struct dispatch *d, struct slot *slot, struct claimed *claimed, struct outcome_op *op)
+{
+	schedule_ended(
+		d->schedule, slot, claimed_payload_len(claimed), EFFECT_NOT_MADE, 0, now_ms(d));
+	store_outcome(d->store, op);
+	claimed_free(claimed);
+}
+
 /* deliver_at is the producer's wall clock, and that may have been set since. */
 static bool is_early(struct dispatch *d, struct slot *slot, struct claimed *claimed)
 {
@@ -409,10 +387,7 @@ static bool is_early(struct dispatch *d, struct slot *slot, struct claimed *clai
 		return false;
 	op = new_outcome(d, &claimed->delivery, "", OUTCOME_EARLY);
 	op->outcome.due_ms = now_ms(d) + (early_ms < EARLY_MAX_MS ? early_ms : EARLY_MAX_MS);
-	schedule_ended(
-		d->schedule, slot, claimed_payload_len(claimed), EFFECT_NOT_MADE, 0, now_ms(d));
-	store_outcome(d->store, op);
-	claimed_free(claimed);
+	end_unsent(d, slot, claimed, op);
 	return true;
 }
 
@@ -424,11 +399,8 @@ static bool is_too_old(struct dispatch *d, struct slot *slot, struct claimed *cl
 
 	if (effective.max_age_s == 0 || age_ms <= effective.max_age_s * 1000)
 		return false;
-	schedule_ended(
-		d->schedule, slot, claimed_payload_len(claimed), EFFECT_NOT_MADE, 0, now_ms(d));
-	store_outcome(d->store,
+	end_unsent(d, slot, claimed,
 		new_outcome(d, &claimed->delivery, claimed->event->event.type, OUTCOME_TOO_OLD));
-	claimed_free(claimed);
 	return true;
 }
 
@@ -444,10 +416,7 @@ static void report_damage(struct dispatch *d, struct slot *slot, struct claimed 
 	log_line(LOG_LEVEL_ERROR, LOG_STORE, &fields,
 		"event %s is damaged on disk and not sent to %s; it becomes a dead letter (stop hookd, hookd --check-data)",
 		id, address);
-	schedule_ended(
-		d->schedule, slot, claimed_payload_len(claimed), EFFECT_NOT_MADE, 0, now_ms(d));
-	store_outcome(d->store, new_outcome(d, &claimed->delivery, "", OUTCOME_DAMAGED));
-	claimed_free(claimed);
+	end_unsent(d, slot, claimed, new_outcome(d, &claimed->delivery, "", OUTCOME_DAMAGED));
 }
 
 static struct job *new_job(struct dispatch *d, struct slot *slot, const struct event *event)
@@ -456,7 +425,6 @@ static struct job *new_job(struct dispatch *d, struct slot *slot, const struct e
 
 	if (!job)
 		return NULL;
-	job->dispatch = d;
 	job->endpoint = slot->settings->number;
 	job->url_revision = slot->settings->revision;
 	job->started_ms = now_ms(d);
@@ -497,15 +465,6 @@ static void explain_unsent(const struct slot *slot, int error, char text[static 
 			error == -EAGAIN ? "no sender is free" : strerror(-error));
 }
 
-static void hold_back(struct dispatch *d, struct claimed *claimed)
-{
-	struct claimed **end = &d->held_back;
-
-	while (*end)
-		end = &(*end)->next;
-	*end = claimed;
-}
-
 static void send_one(struct dispatch *d, struct slot *slot, struct claimed *claimed)
 {
 	bool suspect = suspects_has(&d->suspects, &claimed->delivery);
@@ -522,7 +481,7 @@ static void send_one(struct dispatch *d, struct slot *slot, struct claimed *clai
 	if (is_early(d, slot, claimed) || is_too_old(d, slot, claimed))
 		return;
 	if (suspect && !senders_take_suspect(d->senders)) {
-		hold_back(d, claimed);
+		suspects_hold(&d->suspects, claimed);
 		return;
 	}
 	event = &claimed->event->event;
@@ -548,15 +507,6 @@ static void send_one(struct dispatch *d, struct slot *slot, struct claimed *clai
 	link_job(d, job);
 }
 
-static struct claimed *take_held_back(struct dispatch *d)
-{
-	struct claimed *claimed = d->held_back;
-
-	d->held_back = claimed->next;
-	claimed->next = NULL;
-	return claimed;
-}
-
 /* Its endpoint may have been stopped since schedule gave it away. */
 static bool may_still_go(struct dispatch *d, const struct slot *slot)
 {
@@ -569,10 +519,10 @@ static bool may_still_go(struct dispatch *d, const struct slot *slot)
 	return wait != LANE_PAUSED && wait != LANE_NOT_BEFORE;
 }
 
-static void send_held_back(struct dispatch *d)
+static void send_suspects(struct dispatch *d)
 {
-	while (d->held_back && senders_take_suspect(d->senders)) {
-		struct claimed *claimed = take_held_back(d);
+	while (d->suspects.held && senders_take_suspect(d->senders)) {
+		struct claimed *claimed = suspects_next(&d->suspects);
 		struct slot *slot = slot_at(d, claimed->delivery.endpoint);
 
 		if (may_still_go(d, slot))
@@ -583,21 +533,12 @@ static void send_held_back(struct dispatch *d)
 }
 
 /* A verb changed some of them: what was claimed before it is out of date. */
-static void give_back_held(struct dispatch *d, uint32_t endpoint)
+static void give_back_suspects(struct dispatch *d, uint32_t endpoint)
 {
-	struct claimed **at = &d->held_back;
+	struct claimed *claimed;
 
-	while (*at) {
-		struct claimed *claimed = *at;
-
-		if (claimed->delivery.endpoint != endpoint) {
-			at = &claimed->next;
-			continue;
-		}
-		*at = claimed->next;
-		claimed->next = NULL;
+	while ((claimed = suspects_next_of(&d->suspects, endpoint)))
 		give_back(d, claimed, claimed_payload_len(claimed));
-	}
 }
 
 /* ---- Tests ---- */
@@ -676,54 +617,28 @@ void dispatch_test(struct dispatch *d, struct slot *slot, struct dispatch_test *
 
 /* ---- The pump ---- */
 
-static void set_timer(struct dispatch *d, int64_t wake_ms)
-{
-	int64_t boot_ms = wake_ms - d->options.clock->offset_ms;
-	struct itimerspec when = {0};
-
-	if (wake_ms == d->timer_ms)
-		return;
-	d->timer_ms = wake_ms;
-	if (wake_ms != INT64_MAX) {
-		if (boot_ms < 1)
-			boot_ms = 1;
-		when.it_value = (struct timespec){boot_ms / 1000, boot_ms % 1000 * 1000000};
-	}
-	timerfd_settime(d->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
-}
-
 /* The heart: send what may go, ask the store for more, sleep until something is due. */
 static void on_pump(evutil_socket_t fd, short what, void *user)
 {
 	struct dispatch *d = user;
 	struct wish_for wish;
 	struct claimed *claimed;
-	int64_t now = now_ms(d);
+	int64_t now = now_ms(d), wake_ms;
 
 	(void)fd;
 	(void)what;
 	if (!d->started || d->stopping)
 		return;
 	try_waiting_tests(d);
-	send_held_back(d);
+	send_suspects(d);
 	schedule_tick(d->schedule, now);
 	while ((claimed = schedule_next(d->schedule, senders_free_slots(d->senders), now)))
 		send_one(d, slot_at(d, claimed->delivery.endpoint), claimed);
 	while (schedule_wish(d->schedule, &wish))
 		store_claim(d->store, wish.endpoint, now, wish.max_n, wish.max_bytes);
-	set_timer(d, schedule_wake_ms(d->schedule));
-}
-
-static void on_timer(evutil_socket_t fd, short what, void *user)
-{
-	struct dispatch *d = user;
-	uint64_t n;
-
-	(void)what;
-	if (read(fd, &n, sizeof(n)) < 0)
-		return;
-	d->timer_ms = INT64_MAX;
-	pump_soon(d);
+	wake_ms = schedule_wake_ms(d->schedule);
+	wake_timer_set(d->timer,
+		wake_ms == INT64_MAX ? WAKE_NEVER : wake_ms - d->options.clock->offset_ms);
 }
 
 /* ---- What the store tells ---- */
@@ -744,7 +659,7 @@ void dispatch_touched(struct dispatch *d, struct slot *slot, const struct slot *
 			slot->deliveries[DELIVERY_DEAD] - before->deliveries[DELIVERY_DEAD];
 	reports_health(d->options.reports, slot, before, touched->earliest_due_ms);
 	if (touched->by_verb) {
-		give_back_held(d, touched->endpoint);
+		give_back_suspects(d, touched->endpoint);
 		schedule_stale(d->schedule, slot, now);
 	}
 	if (touched->earliest_due_ms != INT64_MAX)
@@ -861,7 +776,7 @@ struct dispatch_numbers dispatch_numbers(struct dispatch *d)
 		.in_flight = senders_in_flight(d->senders),
 		.sender_restarts = senders_restarts(d->senders),
 		.late_ms = schedule_lateness_ms(d->schedule, now_ms(d)),
-		.fault = current_fault(d)};
+		.fault = local_faults_current(&d->faults, now_ms(d))};
 }
 
 /* ---- Life ---- */
@@ -901,7 +816,7 @@ static void configure_senders(struct dispatch *d)
 
 int dispatch_new(struct dispatch **dispatch, const struct dispatch_options *options)
 {
-	static const struct senders_callbacks callbacks = {on_outcome, on_lost, on_room};
+	static const struct senders_callbacks callbacks = {on_outcome, on_lost, wake};
 	struct dispatch *d = calloc(1, sizeof(*d));
 	struct schedule_options schedule = {.limits = limits_of,
 		.unclaim = unclaim,
@@ -918,15 +833,12 @@ int dispatch_new(struct dispatch **dispatch, const struct dispatch_options *opti
 	if (!d)
 		return -ENOMEM;
 	d->options = *options;
-	d->timer_ms = INT64_MAX;
-	d->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+	d->timer = wake_timer_new(options->base, wake, d);
 	d->schedule = schedule_new(&schedule);
 	d->certificates = certificates_new(options->ca_directory);
 	d->pump = event_new(options->base, -1, 0, on_pump, d);
-	if (d->timer_fd >= 0)
-		d->timer = event_new(options->base, d->timer_fd, EV_READ | EV_PERSIST, on_timer, d);
 	if (!d->schedule || !d->certificates || !d->pump || !d->timer ||
-		event_add(d->timer, NULL) < 0 || senders_new(&d->senders, &senders) < 0) {
+		senders_new(&d->senders, &senders) < 0) {
 		dispatch_free(d);
 		return -ENOMEM;
 	}
@@ -946,17 +858,16 @@ void dispatch_start(struct dispatch *d, struct store *store)
 
 void dispatch_stop(struct dispatch *d, void (*idle)(void *user), void *user)
 {
+	struct claimed *claimed;
+
 	while (d->waiting) {
 		struct dispatch_test *test = d->waiting;
 
 		d->waiting = test->next;
 		refuse_test(test, "hookd is stopping");
 	}
-	while (d->held_back) {
-		struct claimed *claimed = take_held_back(d);
-
+	while ((claimed = suspects_next(&d->suspects)))
 		give_back(d, claimed, claimed_payload_len(claimed));
-	}
 	d->stopping = true;
 	d->idle = idle;
 	d->idle_user = user;
@@ -990,12 +901,9 @@ void dispatch_free(struct dispatch *d)
 		free_job(d->jobs);
 	}
 	schedule_free(d->schedule);
-	if (d->timer)
-		event_free(d->timer);
+	wake_timer_free(d->timer);
 	if (d->pump)
 		event_free(d->pump);
-	if (d->timer_fd >= 0)
-		close(d->timer_fd);
 	suspects_free(&d->suspects);
 	certificates_free(d->certificates);
 	free(d);

@@ -32,6 +32,13 @@ static struct suspect *find(const struct suspects *suspects, const struct delive
 	return found ? *(struct suspect **)found : NULL;
 }
 
+static void forget_all(struct suspects *suspects)
+{
+	tdestroy(suspects->tree, free);
+	suspects->tree = NULL;
+	suspects->n = 0;
+}
+
 void suspects_add(struct suspects *suspects, const struct delivery *delivery, int64_t monotonic_us)
 {
 	struct suspect *suspect = find(suspects, delivery);
@@ -45,7 +52,7 @@ void suspects_add(struct suspects *suspects, const struct delivery *delivery, in
 	}
 	/* Those that were purged meanwhile are never cleared. */
 	if (suspects->n >= SUSPECTS_MAX)
-		suspects_free(suspects);
+		forget_all(suspects);
 	suspect = calloc(1, sizeof(*suspect));
 	if (!suspect)
 		return;
@@ -74,9 +81,45 @@ void suspects_clear(struct suspects *suspects, const struct delivery *delivery)
 	suspects->n--;
 }
 
+void suspects_hold(struct suspects *suspects, struct claimed *claimed)
+{
+	struct claimed **end = &suspects->held;
+
+	while (*end)
+		end = &(*end)->next;
+	*end = claimed;
+}
+
+static struct claimed *take(struct claimed **at)
+{
+	struct claimed *claimed = *at;
+
+	if (claimed) {
+		*at = claimed->next;
+		claimed->next = NULL;
+	}
+	return claimed;
+}
+
+struct claimed *suspects_next(struct suspects *suspects)
+{
+	return take(&suspects->held);
+}
+
+struct claimed *suspects_next_of(struct suspects *suspects, uint32_t endpoint)
+{
+	struct claimed **at = &suspects->held;
+
+	while (*at && (*at)->delivery.endpoint != endpoint)
+		at = &(*at)->next;
+	return take(at);
+}
+
 void suspects_free(struct suspects *suspects)
 {
-	tdestroy(suspects->tree, free);
-	suspects->tree = NULL;
-	suspects->n = 0;
+	struct claimed *claimed;
+
+	while ((claimed = suspects_next(suspects)))
+		claimed_free(claimed);
+	forget_all(suspects);
 }
