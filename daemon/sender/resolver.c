@@ -6,9 +6,10 @@
  * anything since it was put, and within the last seconds, the fault is the name's; if not, ours.
  *
  * A question may also be refused, by the server or by its port, before a probe can have been
- * answered. Then it is judged when a probe has. "Query refused" is no answer to a probe: servers
- * that refuse everything, because they do not want us or have nobody to forward to, are of no more
- * use than silent ones.
+ * answered. Then it is judged when a probe has; and as the server may have come back just between
+ * the two, the question is put once more before the name is blamed. "Query refused" is no answer to
+ * a probe: servers that refuse everything, because they do not want us or have nobody to forward
+ * to, are of no more use than silent ones.
  *
  * Servers that know only some names may never answer for the root. They are asked about the name
  * that resolved last as well; others are not, as a forwarder that has lost its own servers goes on
@@ -51,9 +52,9 @@
 /* A name that is known, or being asked for. */
 struct name {
 	struct resolver *resolver;
-	bool asking;
+	bool asking, asked_again;
 	int64_t asked_us, expires_us;
-	struct name *next_unjudged;
+	struct name *next; /* in one of the lists of names whose questions were refused */
 	struct resolver_answer answer;
 	struct resolver_query *waiting;
 	char host[256];
@@ -82,7 +83,8 @@ struct resolver {
 	const struct name *putting; /* its question is just being handed to c-ares */
 
 	int64_t answered_us; /* when a DNS server last answered */
-	struct name *unjudged; /* their questions were refused; a probe will tell */
+	struct name *unjudged; /* a probe will tell */
+	struct name *to_ask_again;
 	struct probe root_probe, known_probe;
 	bool root_answers; /* a server has answered for the root before */
 	char known[256]; /* the name that a server resolved last, or "" */
@@ -306,20 +308,49 @@ static bool is_answer(int status)
 	}
 }
 
-static void judge_all(struct resolver *r, enum resolver_result result)
+static void push(struct name **list, struct name *name)
 {
-	while (r->unjudged) {
-		struct name *name = r->unjudged;
+	name->next = *list;
+	*list = name;
+}
 
-		r->unjudged = name->next_unjudged;
-		tell_failure(name, result);
-	}
+static struct name *pop(struct name **list)
+{
+	struct name *name = *list;
+
+	if (name)
+		*list = name->next;
+	return name;
+}
+
+static void probe_in(struct resolver *r, int ms)
+{
+	struct timeval after = {0, ms * 1000};
+
+	event_add(r->probe_timer, &after);
 }
 
 static void on_answered(struct resolver *r)
 {
+	struct name *name;
+
 	r->answered_us = clock_monotonic_us();
-	judge_all(r, NAME_FAILED);
+	while ((name = pop(&r->unjudged))) {
+		if (name->asked_again) {
+			tell_failure(name, NAME_FAILED);
+		} else {
+			push(&r->to_ask_again, name);
+			probe_in(r, 0);
+		}
+	}
+}
+
+static void on_no_server(struct resolver *r)
+{
+	struct name *name;
+
+	while ((name = pop(&r->unjudged)))
+		tell_failure(name, RESOLVER_DOWN);
 }
 
 static void on_probe_ended(
@@ -340,7 +371,7 @@ static void on_probe_ended(
 		return;
 	}
 	if (!r->root_probe.under_way && !r->known_probe.under_way)
-		judge_all(r, RESOLVER_DOWN);
+		on_no_server(r);
 }
 
 static void put_probe(struct probe *probe, const char *name, int type)
@@ -352,22 +383,24 @@ static void put_probe(struct probe *probe, const char *name, int type)
 	arm_timer(probe->resolver);
 }
 
-static void probe_in(struct resolver *r, int ms)
-{
-	struct timeval after = {0, ms * 1000};
+static void put_question(struct name *name);
 
-	event_add(r->probe_timer, &after);
-}
-
+/* Probes, and questions that are put again, come from the loop, not from c-ares' own callback. */
 static void on_probe_time(evutil_socket_t fd, short what, void *user)
 {
 	struct resolver *r = user;
-	int64_t quiet_us = clock_monotonic_us() - r->answered_us;
+	int64_t quiet_us;
+	struct name *name;
 
 	(void)fd;
 	(void)what;
+	while ((name = pop(&r->to_ask_again))) {
+		name->asked_again = true;
+		put_question(name);
+	}
 	if (r->n_asking == 0)
 		return;
+	quiet_us = clock_monotonic_us() - r->answered_us;
 	probe_in(r, PROBE_MS);
 	if (!r->root_answers && r->known[0])
 		put_probe(&r->known_probe, r->known, ns_t_a);
@@ -375,14 +408,10 @@ static void on_probe_time(evutil_socket_t fd, short what, void *user)
 		put_probe(&r->root_probe, ".", ns_t_ns);
 }
 
-/* Probes are put from the loop, not from c-ares' own callback. */
 static void judge_later(struct name *name)
 {
-	struct resolver *r = name->resolver;
-
-	name->next_unjudged = r->unjudged;
-	r->unjudged = name;
-	probe_in(r, 0);
+	push(&name->resolver->unjudged, name);
+	probe_in(name->resolver, 0);
 }
 
 bool resolver_answers(const struct resolver *r, int64_t since_us)
@@ -494,20 +523,28 @@ static void wait_for(struct name *name, struct resolver_query *query)
 	name->waiting = query;
 }
 
-static void ask_servers(struct name *name)
+static void put_question(struct name *name)
 {
 	static const struct ares_addrinfo_hints hints = {
 		.ai_family = AF_UNSPEC, .ai_flags = ARES_AI_NUMERICSERV | ARES_AI_NOSORT};
 	struct resolver *r = name->resolver;
 
-	name->asking = true;
 	name->asked_us = clock_monotonic_us();
-	r->n_asking++;
 	r->putting = name;
 	ares_getaddrinfo(
 		r->channel, name->host, NULL, &hints, on_addresses, name); /* may answer at once */
 	r->putting = NULL;
 	arm_timer(r);
+}
+
+static void ask_servers(struct name *name)
+{
+	struct resolver *r = name->resolver;
+
+	name->asking = true;
+	name->asked_again = false;
+	r->n_asking++;
+	put_question(name);
 	if (r->n_asking == 0)
 		return;
 	if (r->answered_us == 0)

@@ -55,10 +55,10 @@ static bool is_first(void)
 static void handle(struct request *rq)
 {
 	if (is_first()) {
-		first_len = rq->body_len;
-		first_body = malloc(rq->body_len + 1);
-		if (rq->body_len)
-			memcpy(first_body, rq->body, rq->body_len);
+		first_len = rq->body.len;
+		first_body = malloc(rq->body.len + 1);
+		if (rq->body.len)
+			memcpy(first_body, rq->body.bytes, rq->body.len);
 	}
 	if (is_late && n_waiting < REQUESTS_MAX)
 		waiting[n_waiting++] = rq;
@@ -85,7 +85,7 @@ void log_line(
 
 /* ---- What the first request says it has ---- */
 
-struct body {
+struct framed {
 	bool known; /* is the head so regular that there is no doubt? */
 	const uint8_t *at;
 	size_t len;
@@ -115,17 +115,17 @@ static bool is_field(const uint8_t *line, size_t len, const char *name)
 		line[strlen(name)] == ':';
 }
 
-static struct body announced_body(const uint8_t *at, const uint8_t *end)
+static struct framed announced_body(const uint8_t *at, const uint8_t *end)
 {
-	struct body body = {.known = true};
+	struct framed body = {.known = true};
 	const uint8_t *line;
 	size_t len;
 
 	if (!next_line(&at, end, &line, &len) || len == 0)
-		return (struct body){0};
+		return (struct framed){0};
 	for (;;) {
 		if (!next_line(&at, end, &line, &len))
-			return (struct body){0};
+			return (struct framed){0};
 		if (len == 0)
 			break;
 		if (is_field(line, len, "content-length"))
@@ -169,7 +169,7 @@ static bool decode_chunks(const uint8_t *at, const uint8_t *end, uint8_t *decode
 
 static void check_first_body(const uint8_t *sent, size_t size)
 {
-	struct body body = announced_body(sent, sent + size);
+	struct framed body = announced_body(sent, sent + size);
 	uint8_t *decoded;
 	size_t n;
 

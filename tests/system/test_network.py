@@ -7,7 +7,7 @@ import pytest
 
 from authority import Authority
 from harness import closed_port, wait_until
-from nameserver import REFUSED, SERVFAIL, SILENCE, Names
+from nameserver import NS, REFUSED, SERVFAIL, SILENCE, Names
 
 
 # ---- Certificates -----------------------------------------------------------------------------
@@ -207,6 +207,16 @@ def test_servers_that_have_just_failed_cost_no_attempt(resolving, names, receive
     assert_costs_nothing(resolving, event, "next", 20)
     names.answers = {"next.example.com": ["127.0.0.1"]}
     assert resolving.manage.wait_for(event, "next", "delivered", 30)["attempts"] == 1
+
+
+def test_a_refusal_by_servers_that_are_back_at_once_costs_no_attempt(resolving, names, receive):
+    receiver = receive()
+    resolve_good(resolving, names, receiver)
+    before = len(names.asked)
+    is_back = lambda: ("", NS) in names.asked[before:]  # whether hookd has asked if there is anybody
+    names.answers["next.example.com"] = lambda: ["127.0.0.1"] if is_back() else REFUSED
+    event = add_named(resolving, "next", receiver.port)
+    assert resolving.manage.wait_for(event, "next", "delivered")["attempts"] == 1
 
 
 def test_a_dns_server_that_does_not_run_costs_no_attempt(make_hookd):
