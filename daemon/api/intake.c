@@ -241,7 +241,7 @@ static int read_raw(struct submission *s, struct arriving *a, struct problem *pr
 
 	memset(a, 0, sizeof(*a));
 	a->content_type = type ? type : "application/octet-stream";
-	a->payload = (struct span){rq->body ? rq->body : "", rq->body_len};
+	a->payload = (struct span){rq->body.bytes ? rq->body.bytes : "", rq->body.len};
 	for (unsigned i = 0; i < rq->n_query && r == 0; i++)
 		r = envelope_take_member(a, rq->query[i].name, rq->query[i].value,
 			strlen(rq->query[i].value), s->wall_ms, problem);
@@ -283,7 +283,8 @@ static int read_single(struct submission *s, struct problem *problem)
 		r = problem_set(problem, PROBLEM_INVALID, rq->query[0].name,
 			"an envelope has its members in the body; the query is for payloads sent with ?type=");
 	} else {
-		r = envelope_read(&a, (struct span){rq->body ? rq->body : "", rq->body_len},
+		r = envelope_read(&a,
+			(struct span){rq->body.bytes ? rq->body.bytes : "", rq->body.len},
 			s->wall_ms, problem);
 		if (r == 0 && key && a.has_key && strcmp(key, a.key) != 0)
 			r = problem_set(problem, PROBLEM_INVALID, "idempotency_key",
@@ -325,7 +326,7 @@ static int read_line(
 static int read_batch(struct submission *s, struct problem *problem)
 {
 	struct request *rq = s->request;
-	struct span rest = {rq->body ? rq->body : "", rq->body_len}, line;
+	struct span rest = {rq->body.bytes ? rq->body.bytes : "", rq->body.len}, line;
 	size_t n_lines = count_lines(rest.at, rest.len);
 	unsigned number = 0;
 

@@ -11,6 +11,7 @@
 
 #include "../problem.h"
 #include "api.h"
+#include "body.h"
 
 struct MHD_Connection;
 struct MHD_Response;
@@ -49,8 +50,7 @@ struct request {
 	struct query_parameter query[QUERY_MAX];
 	unsigned n_query;
 
-	char *body; /* NULL for none; a NUL stands behind */
-	size_t body_len, body_size, body_limit;
+	struct body body;
 	struct problem refusal; /* its code set: the body is thrown away, then this is answered */
 	json_t *json; /* of BODY_JSON and BODY_OPTIONAL_JSON: an object; NULL for no body */
 
@@ -102,6 +102,10 @@ void answer_bytes(struct request *request, const char *content_type, const void 
 /* Takes text over; NULL: there was no memory for it. */
 void answer_text(struct request *request, unsigned status, const char *content_type, char *text);
 void answer_nothing(struct request *request); /* 204 */
+
+/* What they come down to. Takes the response over; NULL: there was no memory for it. */
+void answer_with(struct request *request, unsigned status, struct MHD_Response *response,
+	const char *content_type);
 
 /* answer_problem() with its parts. */
 void refuse(struct request *request, enum problem_code code, const char *field, const char *format,

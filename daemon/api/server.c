@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <microhttpd.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,11 +21,11 @@
 
 #include <event2/event.h>
 
-#include "../../lib/text.h"
 #include "../log.h"
-#include "json_memory.h"
 #include "head.h"
+#include "json_memory.h"
 #include "request.h"
+#include "users.h"
 
 #define CONNECTION_MEMORY 32768
 #define IDLE_S 300 /* a connection may wait so long for its next request */
@@ -34,17 +33,10 @@
 #define ACCEPT_PAUSE_S 1
 #define REFUSED_MAX 16 /* connections of a user beyond the limit that still get an answer */
 #define SMALL_BODY_MAX 1048576
-#define BODIES_MAX ((size_t)96 << 20)
 #define DISCARD_MAX ((uint64_t)16 << 20) /* of the body of a request that is refused */
 #define LAST_RUNS 8 /* in which the last answers leave, as far as clients read them */
 #define FRUITLESS_RUNS_MAX 100
 #define STUCK_MS 10
-
-/* How many connections a user has. */
-struct user {
-	uint32_t uid;
-	unsigned connections;
-};
 
 struct connection {
 	struct api *api;
@@ -72,8 +64,8 @@ struct api {
 	struct listener *listeners;
 	struct connection *connections;
 	unsigned n_connections;
-	void *users; /* tsearch tree */
-	size_t body_bytes; /* reserved for bodies, of all requests together */
+	struct users users;
+	struct body_room body_room;
 	unsigned n_requests;
 	int64_t troubles[N_TROUBLES];
 	struct connection *adding; /* while the library takes a connection over */
@@ -119,43 +111,6 @@ const char *request_header(const struct request *rq, const char *name)
 	return MHD_lookup_connection_value(rq->mhd, MHD_HEADER_KIND, name);
 }
 
-/* ---- Users ---- */
-
-static int compare_users(const void *a, const void *b)
-{
-	uint32_t x = ((const struct user *)a)->uid, y = ((const struct user *)b)->uid;
-
-	return x < y ? -1 : x > y;
-}
-
-static struct user *find_user(struct api *api, uint32_t uid)
-{
-	struct user key = {.uid = uid}, *user;
-	void *found = tfind(&key, &api->users, compare_users);
-
-	if (found)
-		return *(struct user **)found;
-	user = calloc(1, sizeof(*user));
-	if (!user)
-		return NULL;
-	user->uid = uid;
-	if (!tsearch(user, &api->users, compare_users)) {
-		free(user);
-		return NULL;
-	}
-	return user;
-}
-
-static void leave_user(struct api *api, uint32_t uid)
-{
-	struct user *user = find_user(api, uid);
-
-	if (!user || --user->connections > 0)
-		return;
-	tdelete(user, &api->users, compare_users);
-	free(user);
-}
-
 /* ---- Deadlines ---- */
 
 static void set_deadline(struct connection *c, int64_t seconds)
@@ -177,66 +132,6 @@ static void on_deadline(evutil_socket_t fd, short what, void *user)
 	run_soon(c->api);
 }
 
-/* ---- Room for bodies ---- */
-
-/* Payloads are no secrets to hookd, and may be large; all other bodies may hold some. */
-static bool may_hold_secrets(const struct request *rq)
-{
-	return !rq->route || rq->route->body != BODY_INTAKE;
-}
-
-/* realloc(3), but nothing is left where the body was. */
-static char *resize_body(struct request *rq, size_t size)
-{
-	char *body;
-
-	if (!may_hold_secrets(rq))
-		return realloc(rq->body, size);
-	body = malloc(size);
-	if (!body)
-		return NULL;
-	if (rq->body_len)
-		memcpy(body, rq->body, rq->body_len);
-	free_wiped(rq->body);
-	return body;
-}
-
-/*
- * Makes room for a body of so many bytes. A length that the head states is reserved there, so that
- * a body which has begun to come finds its place. The memory is touched only as the body comes, and
- * a place whose body does not come is free again at the request's deadline. A body no larger than
- * what a connection takes anyway always has room: large requests do not keep the small ones out.
- */
-static int reserve_body(struct request *rq, size_t len, struct problem *problem)
-{
-	struct api *api = rq->api;
-	size_t others = api->body_bytes - rq->body_size, size = len + 1;
-	char *body;
-
-	if (size > CONNECTION_MEMORY && others + size > BODIES_MAX)
-		return problem_set(problem, PROBLEM_BUSY, NULL,
-			"the bodies of other requests that are under way have %zu of the %zu MiB there are for them: try again",
-			others >> 20, BODIES_MAX >> 20);
-	body = resize_body(rq, size);
-	if (!body)
-		return problem_set(problem, PROBLEM_BUSY, NULL, "out of memory: try again");
-	api->body_bytes = others + size;
-	rq->body = body;
-	rq->body_size = size;
-	return 0;
-}
-
-static void give_body_back(struct request *rq)
-{
-	rq->api->body_bytes -= rq->body_size;
-	rq->body_size = 0;
-	if (may_hold_secrets(rq))
-		free_wiped(rq->body);
-	else
-		free(rq->body);
-	rq->body = NULL;
-}
-
 /* ---- Answers ---- */
 
 static void tell_when_idle(struct api *api)
@@ -250,7 +145,7 @@ static void tell_when_idle(struct api *api)
 }
 
 /* The response is there; the library takes it when it calls again. */
-static void answer(struct request *rq, unsigned status, struct MHD_Response *response,
+void answer_with(struct request *rq, unsigned status, struct MHD_Response *response,
 	const char *content_type)
 {
 	struct api *api = rq->api;
@@ -261,7 +156,7 @@ static void answer(struct request *rq, unsigned status, struct MHD_Response *res
 		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
 	if (response && (api->stopping || rq->connection->refused || rq->close))
 		MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
-	give_body_back(rq);
+	body_free(&rq->body, &api->body_room);
 	rq->response = response;
 	rq->status = status;
 	rq->state = REQUEST_ANSWERED;
@@ -272,79 +167,6 @@ static void answer(struct request *rq, unsigned status, struct MHD_Response *res
 		MHD_resume_connection(rq->mhd);
 		run_soon(api);
 	}
-}
-
-void answer_bytes(struct request *rq, const char *content_type, const void *bytes, size_t len)
-{
-	answer(rq, 200, MHD_create_response_from_buffer(len, (void *)bytes, MHD_RESPMEM_MUST_COPY),
-		content_type);
-}
-
-/* Takes the text over. */
-static struct MHD_Response *text_response(char *text, size_t len)
-{
-	struct MHD_Response *response =
-		MHD_create_response_from_buffer_with_free_callback(len, text, free_wiped);
-
-	if (!response)
-		free_wiped(text);
-	return response;
-}
-
-void answer_text(struct request *rq, unsigned status, const char *content_type, char *text)
-{
-	answer(rq, status, text ? text_response(text, strlen(text)) : NULL, content_type);
-}
-
-void answer_nothing(struct request *rq)
-{
-	answer(rq, 204, MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT), NULL);
-}
-
-/* JSON texts end with a newline, for people with curl. Returns NULL without memory. */
-static struct MHD_Response *json_response(json_t *json)
-{
-	size_t len = json ? json_dumpb(json, NULL, 0, JSON_COMPACT) : 0;
-	char *text = len ? malloc(len + 1) : NULL;
-
-	if (text && json_dumpb(json, text, len, JSON_COMPACT) != len)
-		len = 0;
-	if (json_memory_was_out() || !text || !len) {
-		free_wiped(text);
-		return NULL;
-	}
-	text[len] = '\n';
-	return text_response(text, len + 1);
-}
-
-void answer_json(struct request *rq, unsigned status, json_t *json)
-{
-	struct MHD_Response *response = json_response(json);
-
-	json_decref(json);
-	answer(rq, status, response, "application/json");
-}
-
-void answer_problem(struct request *rq, const struct problem *given)
-{
-	struct problem p = *given;
-	struct MHD_Response *response;
-	json_t *json;
-
-	/* They may quote what was sent. */
-	text_clean(p.detail);
-	text_clean(p.field);
-	json = json_pack("{s:s, s:i, s:s, s:s, s:o, s:o}", "title", problem_title(p.code), "status",
-		problem_http_status(p.code), "detail", p.detail, "code", problem_name(p.code),
-		"field", p.field[0] ? json_string(p.field) : json_null(), "line",
-		p.line ? json_integer(p.line) : json_null());
-	response = json_response(json);
-	json_decref(json);
-	if (response &&
-		(p.code == PROBLEM_BUSY || p.code == PROBLEM_STOPPING ||
-			p.code == PROBLEM_TOO_MANY))
-		MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
-	answer(rq, (unsigned)problem_http_status(p.code), response, "application/problem+json");
 }
 
 /* ---- The head ---- */
@@ -361,10 +183,14 @@ static int check_body_head(struct request *rq, const struct head *head, struct p
 {
 	const struct config *c = rq->api->options.config;
 
-	rq->body_limit = rq->route->body == BODY_INTAKE
-		? (size_t)(c->intake.max_batch > c->intake.max_payload ? c->intake.max_batch
-								       : c->intake.max_payload)
-		: SMALL_BODY_MAX;
+	if (rq->route->body == BODY_INTAKE) {
+		rq->body.limit = (size_t)(c->intake.max_batch > c->intake.max_payload
+				? c->intake.max_batch
+				: c->intake.max_payload);
+		rq->body.no_secret = true; /* payloads are none to hookd, and may be large */
+	} else {
+		rq->body.limit = SMALL_BODY_MAX;
+	}
 	switch (rq->route->body) {
 	case BODY_NONE:
 		if (head_has_body(head))
@@ -380,12 +206,14 @@ static int check_body_head(struct request *rq, const struct head *head, struct p
 	case BODY_OPTIONAL_JSON:
 		break;
 	}
-	if (head->length > rq->body_limit)
+	if (head->length > rq->body.limit)
 		return problem_set(problem, PROBLEM_TOO_LARGE, NULL,
 			"the body has %llu bytes; at most %zu are taken%s",
-			(unsigned long long)head->length, rq->body_limit,
+			(unsigned long long)head->length, rq->body.limit,
 			rq->route->body == BODY_INTAKE ? " ([intake] max_batch)" : "");
-	return head->length ? reserve_body(rq, (size_t)head->length, problem) : 0;
+	if (head->length == 0)
+		return 0;
+	return body_reserve(&rq->body, &rq->api->body_room, (size_t)head->length, problem);
 }
 
 /* What is decided after the stop began is refused, however early it began to come. */
@@ -444,27 +272,12 @@ static bool begin(struct request *rq, const char *method, const char *version)
 
 /* ---- The body ---- */
 
-/* Only for a chunked body: how long it will be was not known at its head. */
-static int grow_body(struct request *rq, size_t len, struct problem *problem)
-{
-	if (len > rq->body_limit)
-		return problem_set(problem, PROBLEM_TOO_LARGE, NULL,
-			"the body has more than %zu bytes", rq->body_limit);
-	return reserve_body(rq, len < rq->body_limit / 2 ? 2 * len : rq->body_limit, problem);
-}
-
 static void take_body(struct request *rq, const char *bytes, size_t len)
 {
-	if (rq->refusal.code)
-		return;
-	if (rq->body_len + len + 1 > rq->body_size &&
-		grow_body(rq, rq->body_len + len, &rq->refusal)) {
-		give_body_back(rq);
-		return;
-	}
-	memcpy(rq->body + rq->body_len, bytes, len);
-	rq->body_len += len;
-	rq->body[rq->body_len] = '\0';
+	struct body_room *room = &rq->api->body_room;
+
+	if (!rq->refusal.code && body_add(&rq->body, room, bytes, len, &rq->refusal))
+		body_free(&rq->body, room);
 }
 
 static bool is_json_type(const char *type)
@@ -481,13 +294,13 @@ static int parse_body(struct request *rq, struct problem *problem)
 	json_error_t error;
 
 	if (rule == BODY_NONE || rule == BODY_INTAKE ||
-		(rule == BODY_OPTIONAL_JSON && rq->body_len == 0))
+		(rule == BODY_OPTIONAL_JSON && rq->body.len == 0))
 		return 0;
 	if (!is_json_type(request_header(rq, "Content-Type")))
 		return problem_set(problem, PROBLEM_MEDIA_TYPE, "Content-Type",
 			"expected application/json (curl --json)");
-	rq->json =
-		json_loadb(rq->body ? rq->body : "", rq->body_len, JSON_REJECT_DUPLICATES, &error);
+	rq->json = json_loadb(
+		rq->body.bytes ? rq->body.bytes : "", rq->body.len, JSON_REJECT_DUPLICATES, &error);
 	if (!rq->json && json_memory_was_out())
 		return problem_set(problem, PROBLEM_BUSY, NULL, "out of memory: try again");
 	if (!rq->json)
@@ -611,7 +424,7 @@ static void on_request_completed(
 	if (rq->response)
 		MHD_destroy_response(rq->response);
 	json_decref(rq->json);
-	give_body_back(rq);
+	body_free(&rq->body, &api->body_room);
 	free(rq->target);
 	free(rq);
 	api->n_requests--;
@@ -628,7 +441,7 @@ static void free_connection(struct connection *c)
 	if (c->next)
 		c->next->at = c->at;
 	api->n_connections--;
-	leave_user(api, c->uid);
+	users_leave(&api->users, c->uid);
 	event_free(c->deadline);
 	free(c);
 	if (api->resting)
@@ -710,42 +523,53 @@ static void on_accept_again(evutil_socket_t fd, short what, void *user)
 	listen_again(user);
 }
 
-static void add_connection(struct listener *l, int fd)
+/* Returns NULL without memory, or when the user has so many that there is not even an answer. */
+static struct connection *new_connection(struct listener *l, int fd)
 {
 	struct api *api = l->api;
+	const struct config *config = api->options.config;
 	struct ucred peer = {.uid = UINT32_MAX};
 	socklen_t len = sizeof(peer);
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct connection *c = calloc(1, sizeof(*c));
-	struct user *user;
+	unsigned before, max = (unsigned)config->intake.max_connections_per_user;
 
+	if (!c)
+		return NULL;
 	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len); /* fails for TCP: nobody's */
-	user = find_user(api, peer.uid);
-	if (!c || !user || !(c->deadline = evtimer_new(api->options.base, on_deadline, c)) ||
-		user->connections >=
-			(unsigned)api->options.config->intake.max_connections_per_user +
-				REFUSED_MAX) {
-		if (c && c->deadline)
+	before = users_connections(&api->users, peer.uid);
+	c->deadline = evtimer_new(api->options.base, on_deadline, c);
+	if (!c->deadline || before >= max + REFUSED_MAX || !users_enter(&api->users, peer.uid)) {
+		if (c->deadline)
 			event_free(c->deadline);
 		free(c);
-		close(fd);
-		return;
+		return NULL;
 	}
 	c->api = api;
 	c->fd = fd;
 	c->role = l->role;
 	c->uid = peer.uid;
 	c->pid = (uint32_t)peer.pid;
-	c->refused =
-		user->connections >= (unsigned)api->options.config->intake.max_connections_per_user;
-	user->connections++;
-	api->n_connections++;
+	c->refused = before >= max;
 	c->next = api->connections;
 	c->at = &api->connections;
 	if (c->next)
 		c->next->at = &c->next;
 	api->connections = c;
-	set_deadline(c, api->options.config->intake.request_timeout);
+	api->n_connections++;
+	set_deadline(c, config->intake.request_timeout);
+	return c;
+}
+
+static void add_connection(struct listener *l, int fd)
+{
+	struct api *api = l->api;
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct connection *c = new_connection(l, fd);
+
+	if (!c) {
+		close(fd);
+		return;
+	}
 	/* On failure it closes the descriptor, and says that the connection ended if it had said it
 	 * began. */
 	api->adding = c;
@@ -916,6 +740,6 @@ void api_free(struct api *api)
 		event_free(api->run);
 	if (api->accept_again)
 		event_free(api->accept_again);
-	tdestroy(api->users, free);
+	users_free(&api->users);
 	free(api);
 }

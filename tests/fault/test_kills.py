@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import LONG, PATIENCE, check_data, wait_until
+from harness import LONG, PATIENCE, check_data
 from ledger import Footprint, Ledger, assert_holds, wait_for_footprint
 
 ROUNDS = 40  # of one season; in LONG there are as many seasons as make a thousand
@@ -74,7 +74,7 @@ def test_kill_9_of_senders_again_and_again_loses_doubles_and_spoils_nothing(make
             for _ in range(ROUNDS // 2):
                 time.sleep(chance.uniform(0, 0.4))
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(chance.choice(wait_until(hookd.senders)), signal.SIGKILL)
+                    os.kill(chance.choice(hookd.some_senders()), signal.SIGKILL)
                     ledger.crash()
         assert {told.word for submission in ledger.submissions for told in submission.answers} == {"stored"}
         reckon(ledger, hookd, before)

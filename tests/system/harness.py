@@ -229,6 +229,11 @@ class Hookd:
         with open(path) as file:
             return [int(pid) for pid in file.read().split()]
 
+    def some_senders(self):
+        """The same, when there are any: hookd replaces those that are killed before they could begin more and more
+        rarely, up to once in a minute."""
+        return wait_until(self.senders, 70, "there are senders")
+
     def confined_senders(self):
         """The process ids of the senders, when all have their configuration and have confined themselves."""
         def confined():
