@@ -16,6 +16,7 @@
 
 #include "../../lib/http_status.h"
 #include "../../lib/text.h"
+#include "../out_of_memory.h"
 
 #define HEADER_BYTES_MAX 65536
 /* Of a body, 16 KiB are read at most: what is left of them when the last piece comes is its size.
@@ -77,7 +78,10 @@ static void act(struct transfers *t, curl_socket_t fd, int what)
 {
 	int running;
 
-	curl_multi_socket_action(t->multi, fd, what, &running); /* failures come as messages */
+	/* What fails of a transfer comes as a message. Without memory for its own affairs curl
+	 * forgets sockets. */
+	if (curl_multi_socket_action(t->multi, fd, what, &running) == CURLM_OUT_OF_MEMORY)
+		out_of_memory("a transfer");
 	collect_finished(t);
 }
 
@@ -193,7 +197,10 @@ static int on_socket_changed(CURL *curl, curl_socket_t fd, int what, void *user,
 		leave_idle(t, fd);
 		return 0;
 	}
-	return watch_for(t, fd, wanted) ? 0 : -1;
+	/* Told of it, curl would end all transfers, without a word to their receivers. */
+	if (!watch_for(t, fd, wanted))
+		out_of_memory("a connection");
+	return 0;
 }
 
 static int on_close_socket(void *user, curl_socket_t fd)
@@ -431,6 +438,20 @@ static void judge_broken(struct transfer *transfer, CURLcode code)
 	}
 }
 
+/* libcurl says that memory is out, too, of a header line that is longer than it takes. */
+static void judge_memory(struct transfer *transfer)
+{
+	curl_off_t answer_began_us = 0;
+
+	curl_easy_getinfo(transfer->state->curl, CURLINFO_STARTTRANSFER_TIME_T, &answer_began_us);
+	if (answer_began_us) {
+		transfer->result = RESULT_PROTOCOL;
+		say(transfer, "the answer's headers are too long, or there is no memory for them");
+	} else {
+		transfer->fault = FAULT_MEMORY;
+	}
+}
+
 static void judge(struct transfer *transfer, CURLcode code)
 {
 	struct transfer_state *s = transfer->state;
@@ -454,13 +475,7 @@ static void judge(struct transfer *transfer, CURLcode code)
 		break;
 	case CURLE_OUT_OF_MEMORY:
 	case CURLE_FAILED_INIT:
-		/* libcurl says so, too, of a header line that is longer than it takes. */
-		if (s->n_begun) {
-			transfer->result = RESULT_PROTOCOL;
-			say(transfer, "the answer's headers are too long");
-		} else {
-			transfer->fault = FAULT_MEMORY;
-		}
+		judge_memory(transfer);
 		break;
 	case CURLE_SSL_CACERT_BADFILE: /* an endpoint's own never: hookd has read them */
 		transfer->fault = FAULT_AUTHORITIES;
