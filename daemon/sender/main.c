@@ -21,6 +21,7 @@
 #include "../out_of_memory.h"
 #include "attempt.h"
 #include "confine.h"
+#include "memory.h"
 
 #define CHANNEL_FD 3
 
@@ -159,7 +160,7 @@ int main(int argc, char **argv)
 	signal(SIGHUP, SIG_IGN);
 	fcntl(CHANNEL_FD, F_SETFD, FD_CLOEXEC);
 	volunteer_for_oom();
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+	if (!memory_watch())
 		return 1;
 	s.base = event_base_new();
 	if (!s.base || event_base_priority_init(s.base, 2) < 0 ||

@@ -31,6 +31,7 @@
 #include <event2/event.h>
 
 #include "../clock.h"
+#include "../out_of_memory.h"
 #include "hosts.h"
 
 /* Each try waits twice as long as the last, for each server: 4.9 s with one server, 14.7 s with the
@@ -104,8 +105,8 @@ static void arm_timer(struct resolver *r)
 	/* Without questions c-ares has no timeout of its own. */
 	if (next == &longest)
 		event_del(r->timer);
-	else
-		event_add(r->timer, next);
+	else if (event_add(r->timer, next) < 0)
+		out_of_memory("a timer");
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *user)
@@ -157,10 +158,8 @@ static void on_socket_state(void *user, ares_socket_t fd, int readable, int writ
 	if (!readable && !writable)
 		return;
 	*watch = (struct watch){r, fd, event_new(r->base, fd, wanted, on_socket, watch)};
-	if (watch->event && event_add(watch->event, NULL) < 0) {
-		event_free(watch->event);
-		watch->event = NULL;
-	}
+	if (!watch->event || event_add(watch->event, NULL) < 0)
+		out_of_memory("a connection to a DNS server");
 }
 
 /* ---- Answers ---- */
@@ -327,7 +326,8 @@ static void probe_in(struct resolver *r, int ms)
 {
 	struct timeval after = {0, ms * 1000};
 
-	event_add(r->probe_timer, &after);
+	if (event_add(r->probe_timer, &after) < 0)
+		out_of_memory("a timer");
 }
 
 static void on_answered(struct resolver *r)

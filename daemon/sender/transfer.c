@@ -17,6 +17,7 @@
 #include "../../lib/http_status.h"
 #include "../../lib/text.h"
 #include "../out_of_memory.h"
+#include "memory.h"
 
 #define HEADER_BYTES_MAX 65536
 /* Of a body, 16 KiB are read at most: what is left of them when the last piece comes is its size.
@@ -78,6 +79,7 @@ static void act(struct transfers *t, curl_socket_t fd, int what)
 {
 	int running;
 
+	memory_clear();
 	/* What fails of a transfer comes as a message. Without memory for its own affairs curl
 	 * forgets sockets. */
 	if (curl_multi_socket_action(t->multi, fd, what, &running) == CURLM_OUT_OF_MEMORY)
@@ -100,8 +102,8 @@ static int on_timeout_changed(CURLM *multi, long ms, void *user)
 	(void)multi;
 	if (ms < 0)
 		event_del(t->timer);
-	else
-		event_add(t->timer, &wait);
+	else if (event_add(t->timer, &wait) < 0)
+		out_of_memory("a timer");
 	return 0;
 }
 
@@ -438,20 +440,6 @@ static void judge_broken(struct transfer *transfer, CURLcode code)
 	}
 }
 
-/* libcurl says that memory is out, too, of a header line that is longer than it takes. */
-static void judge_memory(struct transfer *transfer)
-{
-	curl_off_t answer_began_us = 0;
-
-	curl_easy_getinfo(transfer->state->curl, CURLINFO_STARTTRANSFER_TIME_T, &answer_began_us);
-	if (answer_began_us) {
-		transfer->result = RESULT_PROTOCOL;
-		say(transfer, "the answer's headers are too long, or there is no memory for them");
-	} else {
-		transfer->fault = FAULT_MEMORY;
-	}
-}
-
 static void judge(struct transfer *transfer, CURLcode code)
 {
 	struct transfer_state *s = transfer->state;
@@ -466,6 +454,10 @@ static void judge(struct transfer *transfer, CURLcode code)
 		say(transfer, "refused by the address rules: %s", s->refusal);
 		return;
 	}
+	if (code != CURLE_OK && memory_was_out()) {
+		transfer->fault = FAULT_MEMORY;
+		return;
+	}
 	switch (code) {
 	case CURLE_COULDNT_CONNECT:
 		judge_connect(transfer);
@@ -473,9 +465,12 @@ static void judge(struct transfer *transfer, CURLcode code)
 	case CURLE_OPERATION_TIMEDOUT:
 		judge_timeout(transfer);
 		break;
-	case CURLE_OUT_OF_MEMORY:
+	case CURLE_OUT_OF_MEMORY: /* which it is not: so libcurl says that a line is too long */
+		transfer->result = RESULT_PROTOCOL;
+		say(transfer, "the answer's headers are too long");
+		break;
 	case CURLE_FAILED_INIT:
-		judge_memory(transfer);
+		transfer->fault = FAULT_MEMORY;
 		break;
 	case CURLE_SSL_CACERT_BADFILE: /* an endpoint's own never: hookd has read them */
 		transfer->fault = FAULT_AUTHORITIES;

@@ -144,7 +144,7 @@ AT_LIMIT = {"seconds": TIMEOUT["seconds"]}
 RESET = {"result": "protocol", "message": r"(Recv|Send) failure: (Connection reset by peer|Broken pipe)|"
          r"Failed sending data to the peer|Failure when receiving data from the peer"}
 TOO_LONG = {"result": "protocol", "message": "more than 64 KiB of headers"}
-LINE_TOO_LONG = {"result": "protocol", "message": "the answer's headers are too long, or there is no memory for them"}
+LINE_TOO_LONG = {"result": "protocol", "message": "the answer's headers are too long"}
 OK = {"result": "ok", "message": "200 OK", "http_status": 200}
 EMPTY, CHUNKED = b"Content-Length: 0", b"Transfer-Encoding: chunked"
 
