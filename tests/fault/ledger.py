@@ -6,7 +6,7 @@ A fault test puts hookd under load, does its worst to it, and then asks the ledg
         ledger.add_endpoint("ok")
         ledger.add_endpoint("flaky", manner={"fail": 0.3, "statuses": [500, [503, 1]]}, retry_schedule_s=[1] * 50)
         with ledger.producers(10):
-            ...                         # the fault; ledger.crash() after each kill -9 of hookd or a sender
+            ...                         # the fault; ledger.kill() or kill_process() for each kill -9
         ledger.settle()                 # nothing is owed any more
         assert_holds(ledger.books())
 
@@ -45,6 +45,7 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -747,7 +748,7 @@ class Ledger:
     # ---- What a test does to hookd
 
     def crash(self):
-        """Just now hookd or a sender went down hard."""
+        """Just now hookd or a sender went down hard, and what it had under way has not been made again yet."""
         with self.lock:
             self.crashes.append(time.monotonic())
 
@@ -755,6 +756,11 @@ class Ledger:
         """kill -9, written down."""
         self.hookd.kill()
         self.crash()
+
+    def kill_process(self, pid, number=signal.SIGKILL):
+        """The same for one that is replaced by itself, perhaps before there is time to write anything down."""
+        self.crash()
+        os.kill(pid, number)
 
     def verb(self, verb, pairs, **members):
         """A replay, cancel or purge of (event, endpoint's name); written down before, for its answer may be lost."""

@@ -125,11 +125,12 @@ def test_who_is_frozen_for_a_while_goes_on_where_he_was(hookd, who):
         pids = {"hookd": [hookd.process.pid], "senders": hookd.senders(), "all": [hookd.process.pid, *hookd.senders()]}[who]
         with ledger.producers(10):
             time.sleep(0.5)
+            ledger.crash()  # senders that are frozen are replaced after a while
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
             time.sleep(FROZEN_S)
             for pid in pids:
-                with contextlib.suppress(ProcessLookupError):  # senders that are frozen are replaced after a while
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
             ledger.crash()  # attempts may have run out of their time meanwhile
             time.sleep(0.5)

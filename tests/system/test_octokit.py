@@ -164,7 +164,6 @@ def test_killing_senders_loses_nothing_and_costs_no_attempt(ledger, payloads):
     def kill():
         time.sleep(chance.uniform(0.01, 0.4) * PATIENCE)
         with contextlib.suppress(ProcessLookupError):
-            os.kill(chance.choice(ledger.hookd.some_senders()), 9)
-            ledger.crash()
+            ledger.kill_process(chance.choice(ledger.hookd.some_senders()))
 
     under_load(ledger, payloads, kill)

@@ -176,9 +176,8 @@ def test_a_hookd_that_crashed_is_started_again_and_nothing_is_lost(hookd, number
         with ledger.producers(4, pace_s=0.005):
             time.sleep(0.5)
             pid, senders = hookd.pid, hookd.senders()
-            os.kill(pid, number)
+            ledger.kill_process(pid, number)
             wait_until(lambda: not any(os.path.exists(f"/proc/{process}") for process in [pid, *senders]))
-            ledger.crash()
             hookd.wait_for_another(pid)
             time.sleep(0.5)
         assert show("hookd.service", "NRestarts") == "1"
@@ -202,9 +201,9 @@ def test_a_commit_that_failed_ends_hookd_and_a_new_one_goes_on(hookd):
         with ledger.producers(4, pace_s=0.005):
             time.sleep(0.5)
             pid, cursor = hookd.pid, Cursor()
+            ledger.crash()
             with injected(hookd, "error=EIO:when=1"):
                 cursor.wait_for("the store failed", f"MESSAGE_ID={STORE}")
-                ledger.crash()
                 hookd.wait_for_another(pid)
             time.sleep(0.5)
         exits = [line for line in cursor.read("UNIT=hookd.service") if "EXIT_STATUS" in line]
