@@ -11,6 +11,8 @@
 
 #include <event2/event.h>
 
+#include "loop.h"
+
 #define HEAD_LEN 5 /* length of what follows the type, type */
 #define WRITE_FRAMES 64
 #define READ_SIZE 65536
@@ -132,7 +134,7 @@ static void flush(struct channel *c)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN) {
-			event_add(c->writable, NULL);
+			loop_add(c->writable, NULL);
 			return;
 		}
 		if (n < 0) {

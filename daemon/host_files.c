@@ -14,6 +14,7 @@
 #include <event2/event.h>
 
 #include "log.h"
+#include "loop.h"
 
 #define N_FILES 3
 #define LINKS_MAX 40 /* as the kernel follows */
@@ -150,7 +151,7 @@ static void on_look(evutil_socket_t fd, short what, void *user)
 	settled = memcmp(now, files->seen, sizeof(now)) == 0;
 	memcpy(files->seen, now, sizeof(now));
 	if (!settled) {
-		event_add(files->look, &quiet);
+		loop_add(files->look, &quiet);
 		return;
 	}
 	for (unsigned i = 0; i < N_FILES; i++) {
@@ -170,7 +171,7 @@ static void on_noticed(evutil_socket_t fd, short what, void *user)
 	while (read(fd, notices, sizeof(notices)) > 0) {
 	}
 	if (!event_pending(files->look, EV_TIMEOUT, NULL))
-		event_add(files->look, &quiet);
+		loop_add(files->look, &quiet);
 }
 
 void host_files_mark(struct host_files *files, const char *ca_file)

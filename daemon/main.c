@@ -29,6 +29,7 @@
 #include "config.h"
 #include "dispatch.h"
 #include "log.h"
+#include "loop.h"
 #include "metrics.h"
 #include "rekey.h"
 #include "reports.h"
@@ -267,7 +268,7 @@ static void begin_stop(struct hookd *h, int limit_s)
 
 	h->stopping = true;
 	service_notify("STOPPING=1\nSTATUS=Stopping: attempts in flight finish");
-	event_add(h->deadline, &limit);
+	loop_add(h->deadline, &limit);
 	h->n_busy = 2;
 	api_stop(h->api, on_part_idle, h);
 	dispatch_stop(h->dispatch, on_part_idle, h);
@@ -434,7 +435,7 @@ static void on_reload(evutil_socket_t number, short what, void *user)
 	if (!h->reloaded_us || wait_us <= 0)
 		reload(h);
 	else if (!event_pending(h->reload_due, EV_TIMEOUT, NULL))
-		event_add(h->reload_due, &wait);
+		loop_add(h->reload_due, &wait);
 }
 
 /* The loop turns, or this would not run; the store has to have moved, too. */
@@ -743,7 +744,7 @@ static struct event *on_signal(struct hookd *h, int number, event_callback_fn ca
 	struct event *event = evsignal_new(h->base, number, callback, h);
 
 	if (event)
-		event_add(event, NULL);
+		loop_add(event, NULL);
 	return event;
 }
 
@@ -763,7 +764,7 @@ static int arm(struct hookd *h)
 		!h->watchdog)
 		return -ENOMEM;
 	if (watchdog_us)
-		event_add(h->watchdog, &interval);
+		loop_add(h->watchdog, &interval);
 	return 0;
 }
 
@@ -783,7 +784,8 @@ static int start(struct hookd *h)
 	r = store_start(h->store);
 	if (r < 0) {
 		log_line(LOG_LEVEL_ERROR, LOG_STORE, NULL,
-			"cannot start the threads of the store: %s", strerror(-r));
+			"cannot start the threads of the store: %s",
+			r == -EAGAIN ? "no memory, or too many threads (TasksMax=)" : strerror(-r));
 		return r;
 	}
 	dispatch_start(h->dispatch, h->store);

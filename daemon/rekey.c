@@ -6,6 +6,7 @@
 #include <event2/event.h>
 
 #include "log.h"
+#include "loop.h"
 
 #define AT_ONCE \
 	16 /* records in a transaction; the largest fit into what a full store has in reserve */
@@ -35,7 +36,7 @@ static void step_soon(struct rekey *r)
 	struct timeval again = {AGAIN_S, 0};
 
 	if (r->failed)
-		event_add(r->step, &again);
+		loop_add(r->step, &again);
 	else
 		event_active(r->step, EV_TIMEOUT, 0);
 }

@@ -8,6 +8,7 @@
 
 #include "../lib/units.h"
 #include "log.h"
+#include "loop.h"
 
 #define STILL_FAILING_MS (5 * 60 * 1000)
 #define DEAD_LINES_MAX 10
@@ -191,7 +192,7 @@ static bool may_tell(struct reports *r, struct said *said)
 	if (!said->dead_window)
 		said->dead_window = evtimer_new(r->base, on_dead_window, said);
 	if (said->dead_lines == 0 && said->dead_window)
-		event_add(said->dead_window, &minute);
+		loop_add(said->dead_window, &minute);
 	if (said->dead_lines < DEAD_LINES_MAX) {
 		said->dead_lines++;
 		return true;
@@ -240,7 +241,7 @@ static void say_early(struct reports *r)
 		r->n_early);
 	r->n_early = 0;
 	if (r->early)
-		event_add(r->early, &minute);
+		loop_add(r->early, &minute);
 }
 
 static void on_early_window(evutil_socket_t fd, short what, void *user)

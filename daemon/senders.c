@@ -19,6 +19,7 @@
 #include "clock.h"
 #include "host_files.h"
 #include "log.h"
+#include "loop.h"
 #include "out_of_memory.h"
 
 #define CHANNEL_FD 3
@@ -196,7 +197,7 @@ static void arm_respawn(struct senders *s)
 {
 	struct timeval delay = {s->delay_ms / 1000, s->delay_ms % 1000 * 1000};
 
-	event_add(s->respawn, &delay);
+	loop_add(s->respawn, &delay);
 }
 
 /* A sender that cannot even begin is replaced more and more rarely. */

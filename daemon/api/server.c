@@ -22,6 +22,7 @@
 #include <event2/event.h>
 
 #include "../log.h"
+#include "../loop.h"
 #include "head.h"
 #include "json_memory.h"
 #include "request.h"
@@ -117,7 +118,7 @@ static void set_deadline(struct connection *c, int64_t seconds)
 {
 	struct timeval limit = {seconds, 0};
 
-	event_add(c->deadline, &limit);
+	loop_add(c->deadline, &limit);
 }
 
 /* Head, body or the pause between requests took too long; the library notices that the socket
@@ -491,7 +492,7 @@ static void on_run(evutil_socket_t fd, short what, void *user)
 		return;
 	if (api->fruitless_runs > FRUITLESS_RUNS_MAX)
 		again.tv_usec = STUCK_MS * 1000;
-	event_add(api->run, &again);
+	loop_add(api->run, &again);
 }
 
 /* ---- Accepting ---- */
@@ -503,7 +504,7 @@ static void rest(struct api *api)
 	api->resting = true;
 	for (struct listener *l = api->listeners; l; l = l->next)
 		event_del(l->readable);
-	event_add(api->accept_again, &pause);
+	loop_add(api->accept_again, &pause);
 }
 
 static void listen_again(struct api *api)
@@ -513,7 +514,7 @@ static void listen_again(struct api *api)
 	api->resting = false;
 	event_del(api->accept_again);
 	for (struct listener *l = api->listeners; l; l = l->next)
-		event_add(l->readable, NULL);
+		loop_add(l->readable, NULL);
 }
 
 static void on_accept_again(evutil_socket_t fd, short what, void *user)

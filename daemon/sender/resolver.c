@@ -31,6 +31,7 @@
 #include <event2/event.h>
 
 #include "../clock.h"
+#include "../loop.h"
 #include "../out_of_memory.h"
 #include "hosts.h"
 
@@ -105,8 +106,8 @@ static void arm_timer(struct resolver *r)
 	/* Without questions c-ares has no timeout of its own. */
 	if (next == &longest)
 		event_del(r->timer);
-	else if (event_add(r->timer, next) < 0)
-		out_of_memory("a timer");
+	else
+		loop_add(r->timer, next);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *user)
@@ -326,8 +327,7 @@ static void probe_in(struct resolver *r, int ms)
 {
 	struct timeval after = {0, ms * 1000};
 
-	if (event_add(r->probe_timer, &after) < 0)
-		out_of_memory("a timer");
+	loop_add(r->probe_timer, &after);
 }
 
 static void on_answered(struct resolver *r)

@@ -16,6 +16,7 @@
 
 #include "../../lib/http_status.h"
 #include "../../lib/text.h"
+#include "../loop.h"
 #include "../out_of_memory.h"
 #include "memory.h"
 
@@ -102,8 +103,8 @@ static int on_timeout_changed(CURLM *multi, long ms, void *user)
 	(void)multi;
 	if (ms < 0)
 		event_del(t->timer);
-	else if (event_add(t->timer, &wait) < 0)
-		out_of_memory("a timer");
+	else
+		loop_add(t->timer, &wait);
 	return 0;
 }
 
