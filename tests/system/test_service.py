@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import threading
 import time
@@ -127,7 +128,7 @@ def test_a_restart_under_load_refuses_no_connection(manager, receive):
     manager.start()
     hookd = manager.hookd
     hookd.admin.add_endpoint("e", receiver.url, max_in_flight=64)
-    stop, acknowledged, failures, unsure = threading.Event(), [], [], []
+    stop, acknowledged, failures, strange, unsure = threading.Event(), [], [], [], []
 
     def produce(n):
         i = 0
@@ -145,7 +146,9 @@ def test_a_restart_under_load_refuses_no_connection(manager, receive):
                 if answer.status == 202:
                     acknowledged.append((key, answer.json["id"]))
                     break
-                assert answer.json["code"] == "stopping", answer
+                if answer.json["code"] != "stopping":
+                    strange.append(answer)
+                    return
             i += 1
 
     threads = [threading.Thread(target=produce, args=(n,)) for n in range(8)]
@@ -160,7 +163,7 @@ def test_a_restart_under_load_refuses_no_connection(manager, receive):
     stop.set()
     for thread in threads:
         thread.join()
-    assert failures == []
+    assert failures == [] and strange == []
     assert len(acknowledged) > 100
     assert len({key for key, _ in acknowledged}) == len({event for _, event in acknowledged}) == len(acknowledged)
     wait_until(lambda: {event for _, event in acknowledged} <= {r.id for r in receiver.requests}, 20)
@@ -168,12 +171,17 @@ def test_a_restart_under_load_refuses_no_connection(manager, receive):
 
 
 def test_the_watchdog_is_fed_while_loop_and_store_move(manager):
+    started = time.monotonic()
     manager.start(WATCHDOG_USEC="1000000")
     manager.heard.clear()
-    started = time.monotonic()
-    time.sleep(2.2)
-    manager.hear()
-    assert 3 <= sum("WATCHDOG=1" in message for message in manager.heard) <= 3 * (time.monotonic() - started)
+    times = []
+    for _ in range(5):
+        n = len(manager.heard)
+        wait_until(lambda: manager.hear() or any("WATCHDOG=1" in message for message in manager.heard[n:]))
+        times.append(time.monotonic())
+    # Twice in the time that the manager waits; a busy machine may be late once.
+    assert statistics.median(b - a for a, b in zip(times, times[1:])) < 0.7 * PATIENCE
+    assert sum("WATCHDOG=1" in message for message in manager.heard) <= 3 * (time.monotonic() - started)
     assert any("STATUS=" in message and "senders" in message for message in manager.heard)
 
 
@@ -221,13 +229,17 @@ def test_the_budget_can_be_doubled_by_a_reload(make_hookd):
 
 
 def test_a_stop_lets_attempts_in_flight_finish_and_stores_what_they_came_to(hookd, receive):
-    receiver = receive(lambda r: time.sleep(1.5) or 200)
+    release = threading.Event()
+    receiver = receive(lambda r: release.wait() and 200)
     hookd.admin.add_endpoint("slow", receiver.url)
     event = hookd.submit.submit("t", 1)["id"]
     receiver.wait_for(1)
-    start = time.monotonic()
-    assert hookd.stop() == 0
-    assert 0.8 < time.monotonic() - start < 10 * PATIENCE
+    hookd.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: "stopping; attempts in flight finish" in hookd.log())
+    time.sleep(0.5)
+    assert hookd.process.poll() is None
+    release.set()
+    assert hookd.process.wait(10 * PATIENCE) == 0
     hookd.start()
     assert hookd.manage.delivery(event, "slow")["state"] == "delivered"
     assert len(receiver.requests) == 1
