@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import wait_until
+from harness import seconds, wait_until
 
 
 def payload(hookd, event):
@@ -43,7 +43,7 @@ def test_an_event_says_what_it_is(hookd):
         "timestamp": "2026-11-22T01:58:12.500Z", "deliver_at": "2026-11-22T00:00:00.000Z", "idempotency_key": "k-1",
         "content_type": "application/json", "payload_bytes": len(payload(hookd, receipt["id"])), "deliveries": 0,
         "states": {"pending": 0, "held": 0, "delivered": 0, "dead": 0}}
-    assert accepted.startswith(time.strftime("%Y-%m-%dT%H:", time.gmtime(before)))
+    assert before - 0.1 < seconds(accepted) < time.time() + 0.1
 
 
 def test_without_a_timestamp_the_time_of_acceptance_is_the_events(hookd):
@@ -216,7 +216,7 @@ def test_a_large_batch_is_not_kept_waiting_by_deliveries(make_hookd, receive):
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(0.5)
     try:
-        for _ in range(2):
+        for _ in range(5):
             assert batch(hookd, *[{"type": "small", "data": 1}] * 1000).status == 202
         receiver.wait_for(40)
         large = b'{"type":"large","data":"%s"}\n' % (b"y" * 900000)
@@ -258,15 +258,17 @@ def test_a_cursor_fits_only_its_own_list(hookd):
 
 
 def test_an_old_event_is_forgotten_after_its_retention(make_hookd, receive):
-    hookd = make_hookd({"retention": {"delivered": "1s", "dead": "3s"}})
+    hookd = make_hookd({"retention": {"delivered": "1s", "dead": "1h"}})
     good, bad = receive(), receive(500)
     hookd.admin.add_endpoint("good", good.url, types=["good"])
     hookd.admin.add_endpoint("bad", bad.url, types=["bad"], retry_schedule_s=[])
     delivered = hookd.submit.submit("good", 1)["id"]
     dead = hookd.submit.submit("bad", 1)["id"]
-    hookd.manage.wait_for(delivered, "good", "delivered")
+    good.wait_for(1)
     hookd.manage.wait_for(dead, "bad", "dead")
-    wait_until(lambda: hookd.manage.get(f"/v1/events/{delivered}").status == 404, 5)
+    wait_until(lambda: hookd.manage.get(f"/v1/events/{delivered}").status == 404)
     assert hookd.manage.get(f"/v1/events/{dead}").status == 200
-    wait_until(lambda: hookd.manage.get(f"/v1/events/{dead}").status == 404, 6)
+    hookd.configure({"retention": {"delivered": "1s", "dead": "1s"}})
+    hookd.reload()
+    wait_until(lambda: hookd.manage.get(f"/v1/events/{dead}").status == 404)
     assert hookd.manage.get("/v1/endpoints/bad").json["queue"]["dead"] == 0
