@@ -16,7 +16,8 @@ def world(hookd, receive):
     hookd.admin.add_endpoint("closed", f"http://127.0.0.1:{closed_port()}/", tenant="acme", retry_schedule_s=[3600])
     hookd.admin.add_endpoint("other", good.url, tenant="globex", types=["user.*"])
     ids = [hookd.submit.submit(f"order.{n}", n, tenant="acme")["id"] for n in range(6)]
-    hookd.submit.submit("user.new", 1, tenant="globex")
+    user = hookd.submit.submit("user.new", 1, tenant="globex")["id"]
+    hookd.manage.wait_for(user, "other", "delivered")
     for event in ids:
         hookd.manage.wait_for(event, "bad", "dead")
         hookd.manage.wait_for(event, "good", "delivered")

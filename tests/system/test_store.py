@@ -149,11 +149,13 @@ def test_delivered_history_gives_way_before_new_events_are_refused(make_hookd, r
     hookd = make_hookd({"store": {"budget": "4M"}, "intake": {"max_payload": "100K"}})
     receiver = receive()
     hookd.admin.add_endpoint("e", receiver.url)
+    started = time.monotonic()
     for i in range(600):
         answer = hookd.submit.call("POST", "/v1/events", b"x" * 20000, {}, type="t")
         assert answer.status == 202, answer
         receiver.wait_for(i + 1)
-    assert hookd.log().count("forgotten before their time") == 1  # more of it is told once a minute
+    told = hookd.log().count("forgotten before their time")
+    assert 1 <= told <= 1 + (time.monotonic() - started) // 60  # more of it is told once a minute
     assert hookd.manage.get("/v1/status").json["store"]["used_bytes"] < 4 << 20
 
 
@@ -188,11 +190,14 @@ def test_a_backup_is_restored_with_sending_paused(hookd, receive):
     hookd.manage.post("/v1/endpoints/e/pause")
     ids = [hookd.submit.submit("t", i, idempotency_key=str(i))["id"] for i in range(200)]
     assert hookd.manage.post("/v1/backup").status == 403
-    stop = threading.Event()
+    stop, trouble = threading.Event(), []
 
     def load():
-        while not stop.is_set():
-            hookd.submit.submit("t", "x")
+        try:
+            while not stop.is_set():
+                hookd.submit.submit("t", "x")
+        except Exception as error:
+            trouble.append(error)
 
     thread = threading.Thread(target=load)
     thread.start()
@@ -201,6 +206,7 @@ def test_a_backup_is_restored_with_sending_paused(hookd, receive):
     finally:
         stop.set()
         thread.join()
+    assert trouble == []
     assert answer.status == 200, answer
     copy = answer.json["file"]
     assert copy.startswith(hookd.data + "/backup/hookd-") and os.stat(copy).st_mode & 0o777 == 0o600
@@ -281,7 +287,7 @@ def test_a_damaged_event_is_never_sent_and_everybody_is_told(hookd, receive):
     delivery = wait_until(lambda: (lambda d: d if d["state"] == "dead" else None)(hookd.manage.delivery(bad, "e")))
     assert delivery["dead_reason"] == "damaged"
     assert [r.id for r in receiver.requests] == [good]
-    assert f"event {bad} is damaged on disk" in hookd.log()
+    wait_until(lambda: f"event {bad} is damaged on disk" in hookd.log())
     assert [p["code"] for p in hookd.manage.get("/v1/status").json["problems"]] == ["damaged"]
 
 
