@@ -13,7 +13,7 @@ import time
 import pytest
 
 from authority import Authority
-from harness import PATIENCE, closed_port, temporary_directory, wait_until
+from harness import PATIENCE, free_port, temporary_directory, wait_until
 from hostile import Hostile, owe, running_hookd
 from nameserver import Names
 
@@ -241,7 +241,7 @@ def test_http_1_1_alone_is_offered(hookd):
 
 def test_a_server_that_insists_on_http_2_fails_with_its_reason(hookd, authority):
     certificate, key = authority.sign(["IP:127.0.0.1"])
-    port = closed_port()
+    port = free_port()
     with subprocess.Popen(["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", certificate, "-key", key,
                            "-alpn", "h2", "-quiet"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
         def listens():

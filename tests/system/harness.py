@@ -12,6 +12,7 @@ import http.client
 import http.server
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -294,14 +295,19 @@ def hookctl(hookd, *arguments, input=None, timeout=60):
                           timeout=timeout * PATIENCE)
 
 
+def thread_of(hookd, name):
+    """The id of hookd's thread of that name."""
+    return next(task for task in os.listdir(f"/proc/{hookd.process.pid}/task")
+                if open(f"/proc/{hookd.process.pid}/task/{task}/comm").read() == name + "\n")
+
+
 @contextlib.contextmanager
 def traced(hookd, injection, thread="hookd-store"):
     """Something is done to system calls of one thread of hookd; injection is strace's: "CALL:error=EIO", for example.
     Ends with hookd, or with the block."""
     call = injection.split(":")[0]
-    task = next(task for task in os.listdir(f"/proc/{hookd.process.pid}/task")
-                if open(f"/proc/{hookd.process.pid}/task/{task}/comm").read() == thread + "\n")
-    tracer = subprocess.Popen(["strace", "-p", task, "-e", f"trace={call}", "-e", f"inject={injection}"],
+    tracer = subprocess.Popen(["strace", "-p", thread_of(hookd, thread),
+                               "-e", f"trace={call}", "-e", f"inject={injection}"],
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert "attached" in tracer.stderr.readline()
     try:
@@ -449,11 +455,36 @@ def read_request(connection):
     return body
 
 
+taken = []  # the sockets that keep closed ports closed
+
+
 def closed_port():
-    """A port at which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of 127.0.0.1 at which nobody listens and nobody can begin to, over TCP and UDP, as long as the tests run:
+    it is bound. A UDP socket that is connected, here to itself, takes no datagrams of others; they are refused."""
+    while True:
+        tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            tcp.bind(("127.0.0.1", 0))
+            udp.bind(tcp.getsockname())
+            udp.connect(udp.getsockname())
+        except OSError:  # another has that port for UDP
+            tcp.close()
+            udp.close()
+            continue
+        taken.extend([tcp, udp])
+        return tcp.getsockname()[1]
+
+
+def free_port():
+    """A port of 127.0.0.1 for a process that has to be told one: none of those that the kernel gives to who asks for
+    any, which all the other tests do."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first_given = int(file.read().split()[0])
+    while True:
+        port = random.randrange(first_given // 2, first_given)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def is_signed(received, *secrets):

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from harness import BUILD, PATIENCE, ROOT, is_signed, wait_until
+from harness import BUILD, PATIENCE, ROOT, free_port, is_signed, wait_until
 
 EXAMPLES = os.path.join(ROOT, "examples")
 
@@ -88,9 +88,7 @@ def test_the_example_in_c_says_what_is_wrong(hookd, producer, directory):
 
 
 def test_the_examples_in_python_work_together(hookd):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     endpoint = hookd.admin.add_endpoint("e", f"http://127.0.0.1:{port}/", retry_schedule_s=[1] * 10)
     receiver = subprocess.Popen([sys.executable, EXAMPLES + "/receiver.py", str(port)], stdout=subprocess.PIPE, text=True,
                                 env={**os.environ, "HOOKD_SECRET": endpoint["secret"]})

@@ -4,14 +4,13 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
 
 import pytest
 
-from harness import closed_port, wait_until
+from harness import closed_port, free_port, wait_until
 from test_service import Manager
 
 
@@ -113,9 +112,7 @@ def test_prometheus_reads_the_metrics(make_hookd, directory):
     manager.start()
     for i in range(7):
         manager.hookd.submit.submit("t", i)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        own = probe.getsockname()[1]
+    own = free_port()
     with open(directory + "/prometheus.yml", "w") as file:
         file.write("scrape_configs:\n- job_name: hookd\n  scrape_interval: 1s\n  scrape_timeout: 1s\n"
                    f"  static_configs:\n  - targets: ['127.0.0.1:{port}']\n")
