@@ -5,7 +5,6 @@ import datetime
 import fcntl
 import json
 import os
-import pty
 import re
 import select
 import shutil
@@ -19,7 +18,7 @@ import time
 
 import pytest
 
-from harness import BUILD, PATIENCE, ROOT, closed_port, hookctl, is_signed, wait_until
+from harness import (BUILD, PATIENCE, ROOT, closed_port, free_port, hookctl, is_signed, thread_of, traced, wait_until)
 
 PROGRAM = os.path.join(BUILD, "ctl", "hookctl")
 EVENT = r"evt_[0-9A-HJKMNP-TV-Z]{26}"
@@ -94,19 +93,21 @@ class Screen:
 def on_terminal(hookd, *arguments, answer=None, input=None, colour=False, meanwhile=None, columns=0, stderr=None):
     """Runs hookctl on a terminal of its own, and answers its question, after what happens meanwhile. input: comes
     through a pipe. stderr: a file for it."""
-    reading, writing = os.pipe()
-    os.write(writing, (input or "").encode())
-    os.close(writing)
-    pid, terminal = pty.fork()
-    if pid == 0:
-        if input is not None:
-            os.dup2(reading, 0)
-        if stderr is not None:
-            os.dup2(os.open(stderr, os.O_WRONLY | os.O_CREAT), 2)
-        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 0, columns, 0, 0))
-        os.environ.update({"TERM": "xterm", "NO_COLOR": "" if colour else "1"})
-        os.execv(PROGRAM, [PROGRAM, "--sockets", hookd.sockets, *arguments])
-    os.close(reading)
+    terminal, its_end = os.openpty()
+    fcntl.ioctl(its_end, termios.TIOCSWINSZ, struct.pack("HHHH", 0, columns, 0, 0))
+    with contextlib.ExitStack() as files:
+        reading, writing = os.pipe()
+        os.write(writing, (input or "").encode())
+        os.close(writing)
+        # The shell becomes hookctl; as it leads a session, the terminal that it opens is the session's.
+        process = subprocess.Popen(["sh", "-c", ': <>"$0"; exec "$@"', os.ttyname(its_end),
+                                    PROGRAM, "--sockets", hookd.sockets, *arguments],
+                                   stdin=its_end if input is None else reading, stdout=its_end,
+                                   stderr=files.enter_context(open(stderr, "w")) if stderr else its_end,
+                                   env={**os.environ, "TERM": "xterm", "NO_COLOR": "" if colour else "1"},
+                                   start_new_session=True)
+        os.close(reading)
+        os.close(its_end)
     text = b""
     deadline = time.monotonic() + 30 * PATIENCE
     while time.monotonic() < deadline:
@@ -126,7 +127,7 @@ def on_terminal(hookd, *arguments, answer=None, input=None, colour=False, meanwh
             answer = None
     os.close(terminal)
     assert is_clean(text), text
-    return Screen(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text.decode().replace("\r", ""))
+    return Screen(process.wait(30 * PATIENCE), text.decode().replace("\r", ""))
 
 
 # ---- Reaching hookd -----------------------------------------------------------------------------
@@ -1427,30 +1428,32 @@ def test_batch_opens_a_connection_again_that_ended_while_it_was_idle(directory):
     assert len(out.splitlines()) == 1001
 
 
+def is_held(hookd, thread):
+    """Whether strace holds a thread of hookd in a system call."""
+    with open(f"/proc/{hookd.process.pid}/task/{thread_of(hookd, thread)}/stat") as file:
+        return file.read().rsplit(") ", 1)[1][0] == "t"
+
+
 @pytest.mark.parametrize("keyed", [False, True], ids=["without keys", "with keys"])
 def test_batch_that_loses_hookd_says_of_every_line_what_became_of_it(hookd, tmp_path, keyed):
     """On a slow disk, so that hookd has a request when it dies."""
-    task = next(t for t in os.listdir(f"/proc/{hookd.process.pid}/task")
-                if open(f"/proc/{hookd.process.pid}/task/{t}/comm").read() == "hookd-store\n")
-    tracer = subprocess.Popen(["strace", "-p", task, "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_exit=700000"],
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(0.5)
     lines = "".join(json.dumps({"type": "a.b", "data": i, **({"idempotency_key": f"k{i}"} if keyed else {})}) + "\n"
                     for i in range(20000))
     (tmp_path / "batch").write_text(lines)
-    process = subprocess.Popen([PROGRAM, "--sockets", hookd.sockets, "submit", "--batch", str(tmp_path / "batch")],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: hookd.manage.get("/v1/status").json["intake"]["accepted_total"] == 1000)
-    time.sleep(0.2)
-    hookd.kill()
+    with traced(hookd, "fdatasync:delay_exit=700000"):
+        process = subprocess.Popen([PROGRAM, "--sockets", hookd.sockets, "submit", "--batch", str(tmp_path / "batch")],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: hookd.manage.get("/v1/status").json["intake"]["accepted_total"] >= 1000)
+        wait_until(lambda: is_held(hookd, "hookd-store"), what="hookd stores what came next")
+        hookd.kill()
     out, err = process.communicate(timeout=60 * PATIENCE)
-    tracer.wait()
     hookd.start()
-    stored = [event["id"] for event in hookd.manage.all("/v1/events", order="oldest")]
+    ids, stored = out.splitlines(), [event["id"] for event in hookd.manage.all("/v1/events", order="oldest")]
     assert process.returncode == FAILED and is_clean(err), err
-    assert out.splitlines() == stored[:1000] and len(stored) in (1000, 2000)
-    assert "lines 1001 to 2000: perhaps stored" in err and "nothing behind was submitted" in err
-    assert "1000 events submitted" in err
+    known = len(ids)  # on a busy machine some more thousands were answered
+    assert known >= 1000 and ids == stored[:known] and len(stored) in (known, known + 1000)
+    assert f"lines {known + 1} to {known + 1000}: perhaps stored" in err and "nothing behind was submitted" in err
+    assert f"\n{known} events submitted" in "\n" + err
 
 
 def test_batch_of_which_an_answer_forgets_a_line_is_not_done(directory):
@@ -1580,12 +1583,13 @@ def test_listen_takes_over_what_a_killed_run_left(ctl):
 def test_listen_verifies_with_a_secret_from_a_file(ctl, tmp_path):
     right, wrong = tmp_path / "right", tmp_path / "wrong"
     wrong.write_text("whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0\n")
-    with Listening(ctl.hookd, "--secret-file", str(wrong)) as listening:
+    port = str(free_port())
+    with Listening(ctl.hookd, "--secret-file", str(wrong), port=port) as listening:
         secret = ctl("endpoint", "add", "x", listening.url).stdout.split()[-1]
         event = ctl("submit", "a", input="1").stdout.strip()
         assert re.fullmatch(rf"a  {event}  \d+ bytes  signature WRONG  answered 200\n", listening.line())
     right.write_text(secret)
-    with Listening(ctl.hookd, "--secret-file", str(right), port=str(listening.port)) as listening:
+    with Listening(ctl.hookd, "--secret-file", str(right), port=port) as listening:
         event = ctl("submit", "a", input="1").stdout.strip()
         assert re.fullmatch(rf"a  {event}  \d+ bytes  signature verified  answered 200\n", listening.line())
 
@@ -1607,12 +1611,18 @@ def test_listen_answers_as_it_is_told(ctl):
         ctl.hookd.manage.wait_for(event, "x", "delivered")
 
 
+def has_read(port):
+    """Whether bytes came over a connection to the port, and all of them were read."""
+    connections = subprocess.check_output(["ss", "-Htin", "state", "established", f"sport = :{port}"], text=True)
+    return re.match(r"0 .*\n.* bytes_received:[1-9]", connections)
+
+
 def test_listen_does_not_claim_an_answer_that_was_cut_short(ctl):
     with Listening(ctl.hookd, "--delay", "60s") as listening:
         ctl("endpoint", "add", "x", listening.url)
         event = ctl("submit", "a", input="1").stdout.strip()
         wait_until(lambda: ctl.hookd.manage.delivery(event, "x")["waiting_for"] == "answer")
-        time.sleep(0.3)
+        wait_until(lambda: has_read(listening.port), what="listen has the request")
         status, out, _ = listening.stop()
         assert status == DONE and out.endswith("  not answered\n")
 
