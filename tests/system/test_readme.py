@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, ROOT, closed_port, wait_until
+from harness import BUILD, PATIENCE, ROOT, free_port, wait_until
 
 HOOKCTL_DIRECTORY = os.path.join(BUILD, "ctl")
 
@@ -52,25 +52,47 @@ def test_the_program_submits_an_event_once(hookd, receive, directory, language):
     assert len(hookd.manage.all("/v1/events")) == 1
 
 
+def sees(n, text):
+    """A shell's condition: so much is on the screen."""
+    return f'test "$(grep -c "{text}" screen)" -ge {n}'
+
+
+def lists(state):
+    return f"hookctl list -e acme/demo -s {state} | grep -q order.paid"
+
+
+def wait_before(commands, command, *conditions):
+    """The commands, but before one of them, at most 30 s for each condition. In vain, it is the output that tells."""
+    assert commands.count("\n" + command) == 1
+    waiting = "".join(f"for i in {{1..{round(300 * PATIENCE)}}}; do {condition} && break; sleep 0.1; done\n"
+                      for condition in conditions)
+    return commands.replace("\n" + command, "\n" + waiting + command)
+
+
 def test_the_five_minutes_work(hookd, directory):
     first, second = re.findall(r"^```\n(.*?)^```$", section("Five minutes"), re.DOTALL | re.MULTILINE)
-    # A person sees the retries happen and answers questions; a script has to wait and to say yes.
+    # A person sees what happens before typing on, and answers questions; a script has to wait and to say yes.
     second = re.sub(r"^(hookctl (?:replay|endpoint remove) .*?)(\s+#.*)?$", r"\1 --yes", second, flags=re.MULTILINE)
-    second = second.replace("hookctl list -e", "sleep 8; hookctl list -e").replace("kill %?8901", "kill %?8901; wait %?8901")
-    first = first.replace("&\n", "& sleep 1\n").replace("hookctl list", "sleep 8; hookctl list")
-    second = second.replace("&\n", "& sleep 1\n").replace("hookctl endpoint remove", "sleep 2; hookctl endpoint remove")
-    script = ("set -m\n" + first + "echo ====\n" + second + "kill %?8901").replace("8901", str(closed_port()))
-    done = subprocess.run(["bash", "-c", script], cwd=directory, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120,
-                          env={**os.environ, "HOOKD_SOCKETS": hookd.sockets,
-                               "PATH": HOOKCTL_DIRECTORY + ":" + os.environ["PATH"]})
-    retried, outage = done.stdout.split("====\n")
-    assert re.search(r"evt_\w{26}  order.paid  acme/demo  delivered .* 3/3 .* 200 OK", retried), done.stdout
-    assert retried.count("signature verified") == 3, done.stdout
-    assert re.search(r"evt_\w{26}  order.paid  acme/demo  dead .* connection refused", outage), done.stdout
-    assert "acme/demo" in outage and "no problems" in outage and "1 replayed" in outage, done.stdout
-    assert "signature verified" in outage and "acme/demo removed" in outage, done.stdout
-    assert "hookctl: " not in done.stdout and "not found" not in done.stdout
+    second = second.replace("kill %?8901", "kill %?8901; wait %?8901")
+    first = wait_before(first, "echo", sees(1, "listening on"))
+    first = wait_before(first, "hookctl list -s", sees(3, "signature verified"), lists("delivered"))
+    second = wait_before(second, "hookctl list -e", lists("dead"))
+    second = wait_before(second, "hookctl replay", sees(2, "listening on"))
+    second = wait_before(second, "hookctl endpoint remove", sees(4, "signature verified"))
+    script = ("set -m\n" + first + "echo ====\n" + second + "kill %?8901").replace("8901", str(free_port()))
+    with open(os.path.join(directory, "screen"), "w+") as screen:
+        subprocess.run(["bash", "-c", script], cwd=directory, stdout=screen, stderr=screen, timeout=200 * PATIENCE,
+                       env={**os.environ, "HOOKD_SOCKETS": hookd.sockets,
+                            "PATH": HOOKCTL_DIRECTORY + ":" + os.environ["PATH"]})
+        screen.seek(0)
+        seen = screen.read()
+    retried, outage = seen.split("====\n")
+    assert re.search(r"evt_\w{26}  order.paid  acme/demo  delivered .* 3/3 .* 200 OK", retried), seen
+    assert retried.count("signature verified") == 3, seen
+    assert re.search(r"evt_\w{26}  order.paid  acme/demo  dead .* connection refused", outage), seen
+    assert "acme/demo" in outage and "no problems" in outage and "1 replayed" in outage, seen
+    assert "signature verified" in outage and "acme/demo removed" in outage, seen
+    assert "hookctl: " not in seen and "not found" not in seen
 
 
 def test_every_command_of_the_night_is_one(hookd, receive):
