@@ -111,7 +111,7 @@ def test_a_large_body_finds_the_place_that_its_head_was_promised_and_the_rest_is
 
 
 def test_bodies_that_do_not_come_keep_others_out_until_the_deadline_at_most(make_hookd):
-    hookd = make_hookd({"intake": {"max_batch": "8M", "request_timeout": "1s"}})
+    hookd = make_hookd({"intake": {"max_batch": "8M", "request_timeout": "5s"}})
     begin = time.monotonic()
     held = [announce(hookd, 8 << 20) for _ in range(12)]
     assert [status(answer) for _, answer in held] == [100] * 11 + [503]
@@ -122,7 +122,7 @@ def test_bodies_that_do_not_come_keep_others_out_until_the_deadline_at_most(make
         return status(answer) == 100
 
     wait_until(fits)
-    assert time.monotonic() - begin > 0.8
+    assert time.monotonic() - begin > 4.5
     for s, _ in held:
         s.close()
 
