@@ -65,7 +65,7 @@ def test_an_older_package_takes_over_again(hookd):
 
 def test_the_queue_that_the_next_boot_has_to_find(hookd):
     """Left for test_6_boot.py: an event that is owed to a receiver which is down."""
-    hookd.admin.add_endpoint("after-boot", "http://127.0.0.1:8765/", retry_schedule_s=[1] * 50)
+    hookd.admin.add_endpoint("after-boot", "http://127.0.0.1:8765/", retry_schedule_s=[5] * 50)
     id = hookd.submit.submit("t", {"from": "the first boot"})["id"]
     with open("/opt/hookd-test/owed", "w") as file:
         file.write(id)
