@@ -57,7 +57,7 @@ def bind_both(address, port):
 class Names:
     """answers maps a name to a list of addresses, to a Reply, to an rcode, to None for silence, or to a function
     that gives one of these. "" is the root, and "*" what is answered whatever the question is. asked has every
-    question, asked_over_tcp those that came so."""
+    question, asked_over_tcp those that came so; what is in there has its answer, whatever answers become then."""
 
     def __init__(self, address="127.0.0.1", port=0):
         self.answers, self.asked, self.asked_over_tcp = {}, [], []
@@ -101,10 +101,10 @@ class Names:
             labels.append(data[at + 1:at + 1 + data[at]].decode())
             at += data[at] + 1
         name, kind = ".".join(labels).lower(), struct.unpack(">H", data[at + 1:at + 3])[0]
-        (self.asked_over_tcp if over_tcp else self.asked).append((name, kind))
         answer = self.answers.get("*", self.answers.get(name, NXDOMAIN))
         if callable(answer):
             answer = answer()
+        (self.asked_over_tcp if over_tcp else self.asked).append((name, kind))
         if answer is None:
             return
         rcode = answer if isinstance(answer, int) else 0

@@ -7,7 +7,7 @@ import pytest
 
 from authority import Authority
 from harness import closed_port, wait_until
-from nameserver import NS, REFUSED, SERVFAIL, SILENCE, Names
+from nameserver import NS, REFUSED, SERVFAIL, SILENCE, Names, Reply
 
 
 # ---- Certificates -----------------------------------------------------------------------------
@@ -81,13 +81,13 @@ def resolving(make_hookd, names):
 
 def test_a_name_is_resolved_and_kept_for_a_while(resolving, names, receive):
     receiver = receive()
-    names.answers["hooks.example.com"] = ["127.0.0.1"]
+    names.answers["hooks.example.com"] = Reply(["127.0.0.1"], ttl=60)
     resolving.admin.add_endpoint("e", f"http://hooks.example.com:{receiver.port}/")
     for i in range(3):
         event = resolving.submit.submit("t", i)["id"]
-        resolving.manage.wait_for(event, "e", "delivered")
+        assert resolving.manage.wait_for(event, "e", "delivered")["attempts"] == 1
+        names.answers = {"*": SILENCE}  # whoever asks again hears nothing
     assert receiver.requests[0].headers["Host"] == f"hooks.example.com:{receiver.port}"
-    assert len([q for q in names.asked if q[1] == 1]) == 1
 
 
 def test_a_name_without_address_is_a_dns_failure(resolving, names):
@@ -168,9 +168,16 @@ def assert_is_the_names_fault(hookd, event, name, seconds):
 
 
 def resolve_good(hookd, names, receiver):
-    """A name that resolves, and is known from then on."""
+    """A name that resolves, and is known from then on; the root has been asked about as well."""
     names.answers["good.example.com"] = ["127.0.0.1"]
     hookd.manage.wait_for(add_named(hookd, "good", receiver.port), "good", "delivered")
+    wait_until(lambda: ("", NS) in names.asked)
+
+
+def bring_back(names, name):
+    """The servers answer again, but for that name alone: any other answer, to a question that hookd asks beside one
+    which the silence has cost all its tries, would make that silence the name's fault."""
+    names.answers = {f"{name}.example.com": ["127.0.0.1"], "good.example.com": SILENCE, "": SILENCE}
 
 
 def is_remembered(hookd, name):
@@ -185,7 +192,7 @@ def test_silence_of_our_own_server_costs_no_attempt_and_is_a_problem_of_hookd(re
     names.answers["*"] = SILENCE
     event = add_named(resolving, "hooks", receiver.port, **members)
     assert_costs_nothing(resolving, event, "hooks", 20)
-    names.answers = {"hooks.example.com": ["127.0.0.1"]}
+    bring_back(names, "hooks")
     assert resolving.manage.wait_for(event, "hooks", "delivered", 30)["attempts"] == 1
     assert problems(resolving) == []
 
@@ -205,7 +212,7 @@ def test_servers_that_have_just_failed_cost_no_attempt(resolving, names, receive
     names.answers["*"] = trouble
     event = add_named(resolving, "next", receiver.port)
     assert_costs_nothing(resolving, event, "next", 20)
-    names.answers = {"next.example.com": ["127.0.0.1"]}
+    bring_back(names, "next")
     assert resolving.manage.wait_for(event, "next", "delivered", 30)["attempts"] == 1
 
 
@@ -240,7 +247,6 @@ def test_names_of_etc_hosts_are_no_sign_that_dns_works(resolving, names, receive
 def test_what_a_forwarder_without_servers_remembers_is_no_sign_that_dns_works(resolving, names, receive):
     receiver = receive()
     resolve_good(resolving, names, receiver)
-    wait_until(lambda: ("", 2) in names.asked)  # the root, which this forwarder could still reach
     names.answers = {"good.example.com": ["127.0.0.1"], "": SILENCE, "hooks.example.com": SILENCE}
     assert_costs_nothing(resolving, add_named(resolving, "hooks", receiver.port), "hooks", 20)
 
@@ -252,12 +258,12 @@ def test_a_silent_name_beside_others_that_resolve_is_that_names_fault(resolving,
     event = add_named(resolving, "silent", receiver.port)
     for i in range(10):
         other = resolving.submit.submit("good", i)["id"]
-        assert resolving.manage.wait_for(other, "good", "delivered", 3)
+        resolving.manage.wait_for(other, "good", "delivered")
         time.sleep(0.3)
     assert_is_the_names_fault(resolving, event, "silent", 20)
 
 
-@pytest.mark.parametrize("members", [{"timeout_s": 1}, {"timeout_s": 5}, {}])
+@pytest.mark.parametrize("members", [{"timeout_s": 3}, {"timeout_s": 5}, {}])
 def test_a_silent_name_is_its_own_fault_though_no_other_is_asked_for(resolving, names, members):
     names.answers["silent.example.com"] = SILENCE
     event = add_named(resolving, "silent", 8080, **members)
@@ -282,7 +288,7 @@ def test_a_server_that_knows_some_names_only_is_no_reason_to_try_others_for_ever
 
 def test_many_attempts_for_a_silent_name_ask_once_and_end_together(resolving, names):
     names.answers["silent.example.com"] = SILENCE
-    add_named(resolving, "silent", 8080, timeout_s=2, max_in_flight=50)
+    add_named(resolving, "silent", 8080, timeout_s=4, max_in_flight=50)
     events = [resolving.submit.submit("silent", i)["id"] for i in range(50)]
     for event in events:
         assert_is_the_names_fault(resolving, event, "silent", 20)
