@@ -92,8 +92,3 @@ class Traced:
         """What was logged, without process ids and results."""
         with open(self.log) as file:
             return [re.sub(r"^\d+ +", "", line.rstrip()) for line in file]
-
-
-def thread_named(hookd, name):
-    path = f"/proc/{hookd.process.pid}/task"
-    return next(int(task) for task in os.listdir(path) if read(f"{path}/{task}/comm") == name.encode() + b"\n")

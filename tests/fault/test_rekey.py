@@ -10,11 +10,12 @@ import threading
 
 import pytest
 
-from harness import LONG, PATIENCE, hookctl, is_signed, wait_until
+from harness import LONG, PATIENCE, hookctl, is_signed, thread_of, traced, wait_until, wait_until_held
 from secrets_of import (Traced, assert_all_sign, copy_of, edit_data, make_secrets, master_key, read, run_to_its_end,
-                        thread_named, wait_for_change)
+                        wait_for_change)
 
 N_ENDPOINTS = 3
+STUCK = "fdatasync:delay_enter=600000000"  # until the trace ends
 
 
 def files(hookd):
@@ -98,19 +99,17 @@ def test_endpoints_that_come_go_and_change_meanwhile_lose_nothing(make_hookd, re
             assert hookd.manage.delete(f"/v1/endpoints/short{worker}").status in (204, 404)
             i += 4
 
-    threads = [threading.Thread(target=churn, args=(worker,)) for worker in range(4)]
     # A disk that is slow enough for changes to be on their way when the key changes.
-    with Traced(thread_named(hookd, "hookd-store"), "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=20000",
-                follow=False):
-        for thread in threads:
-            thread.start()
+    with Traced(thread_of(hookd, "hookd-store"), "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=20000",
+                follow=False), concurrent.futures.ThreadPoolExecutor(4) as pool:
+        churning = [pool.submit(churn, worker) for worker in range(4)]
         try:
             for _ in range(20 if LONG else 5):
                 assert hookd.admin.post("/v1/rekey").status == 200
         finally:
             stopping.set()
-            for thread in threads:
-                thread.join()
+        for worker in churning:
+            worker.result()
     assert hookd.restart() and not [p for p in hookd.manage.get("/v1/status").json["problems"]]
     assert master_key(hookd)["sealed_with_previous"] == 0
     assert_all_sign(hookd, receiver, secrets)
@@ -121,11 +120,11 @@ def test_an_endpoint_that_is_being_made_when_the_key_changes_is_sealed_anew(make
     """Its record is on its way to the disk, sealed with the old key, and nothing else needs that."""
     hookd, receiver = make_hookd(), receive()
     secrets = {}
-    with Traced(thread_named(hookd, "hookd-store"), "-e", "trace=fdatasync", "-e",
+    with Traced(thread_of(hookd, "hookd-store"), "-e", "trace=fdatasync", "-e",
                 f"inject=fdatasync:delay_enter={int(200000 * PATIENCE)}", follow=False):
         making = threading.Thread(target=lambda: secrets.update(make_secrets(hookd, receiver, 1)))
         making.start()
-        wait_until(lambda: hookd.metric("hookd_api_connections", role="admin") == 1)
+        wait_until_held(hookd)
         assert hookd.admin.post("/v1/rekey").json["resealed"] == 1
         making.join()
     hookd.restart()
@@ -140,14 +139,14 @@ def test_every_request_is_signed_while_the_key_changes(keyed):
         while not stopping.is_set():
             hookd.submit.submit("t", "x" * 500)
 
-    thread = threading.Thread(target=load)
-    thread.start()
-    try:
-        while len(receiver.requests) < 100:
-            assert hookd.admin.post("/v1/rekey").status == 200
-    finally:
-        stopping.set()
-        thread.join()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(load)
+        try:
+            while len(receiver.requests) < 100:
+                assert hookd.admin.post("/v1/rekey").status == 200
+        finally:
+            stopping.set()
+        loading.result()
     wait_until(lambda: hookd.manage.get("/v1/status").json["queue"]["pending"] == 0)
     for request in list(receiver.requests):
         assert is_signed(request, secrets[request.path.strip("/")])
@@ -170,16 +169,15 @@ def test_a_compacted_copy_holds_nothing_of_the_old_key(keyed, directory):
 @pytest.mark.parametrize("n_signals, status", [(1, 200), (2, 503)])
 def test_a_stop_waits_for_the_end_of_a_change_or_leaves_it_to_the_next_start(keyed, n_signals, status):
     hookd, receiver, secrets = keyed
-    with Traced(thread_named(hookd, "hookd-store"), "-e", "trace=fdatasync", "-e",
-                f"inject=fdatasync:delay_enter={int(300000 * PATIENCE)}", follow=False):
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with traced(hookd, STUCK):
             change = pool.submit(hookd.admin.post, "/v1/rekey")
             wait_until(lambda: master_key(hookd)["previous_id"])
             for i in range(n_signals):
                 hookd.process.send_signal(signal.SIGTERM)
                 wait_until(lambda: hookd.log().count("stopping") > i)
-            assert change.result().status == status
-        assert hookd.process.wait(20 * PATIENCE) == 0
+        assert change.result().status == status
+    assert hookd.process.wait(20 * PATIENCE) == 0
     hookd.process = None
     assert ("master.key.previous" in files(hookd)) == (status == 503)
     hookd.start()
@@ -322,20 +320,19 @@ def test_keys_are_on_disk_before_anything_needs_them(template, directory):
 def test_a_backup_is_of_one_key(keyed):
     """One that was made of a change half way would need both keys."""
     hookd, _, _ = keyed
-    with Traced(thread_named(hookd, "hookd-store"), "-e", "trace=fdatasync", "-e",
-                f"inject=fdatasync:delay_enter={int(300000 * PATIENCE)}", follow=False):
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with traced(hookd, STUCK):
             change = pool.submit(hookd.admin.post, "/v1/rekey")
             wait_until(lambda: master_key(hookd)["previous_id"])
             assert hookd.admin.post("/v1/backup").json["code"] == "busy"
-            assert change.result().status == 200
+        assert change.result().status == 200
     before = master_key(hookd)["id"]
-    with Traced(hookd.process.pid, "-e", "trace=fsync", "-e", f"inject=fsync:delay_enter={int(300000 * PATIENCE)}"):
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with Traced(hookd.process.pid, "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=600000000"):
             backup = pool.submit(hookd.admin.post, "/v1/backup")
             wait_until(lambda: os.path.isdir(hookd.data + "/backup") and os.listdir(hookd.data + "/backup"))
             assert hookd.admin.post("/v1/rekey").json["code"] == "busy"
-            assert backup.result().status == 200
+        assert backup.result().status == 200
     assert master_key(hookd)["id"] == before and files(hookd) == ["master.key"]
 
 

@@ -15,10 +15,9 @@ import time
 
 import pytest
 
-from harness import LONG, PATIENCE, hookctl, is_signed, wait_until
+from harness import LONG, PATIENCE, hookctl, is_signed, thread_of, wait_until
 from ledger import leaked
-from secrets_of import (HOOKD, Traced, assert_all_sign, copy_of, edit_data, make_secrets, read, run_to_its_end,
-                        thread_named)
+from secrets_of import (HOOKD, Traced, assert_all_sign, copy_of, edit_data, make_secrets, read, run_to_its_end)
 
 # ---- The canary (43) ------------------------------------------------------------------------------
 
@@ -377,7 +376,7 @@ def fits(request, secret):
 
 def rotate_and_crash(hookd, secret, n):
     """Kills hookd at the n-th commit from now on, which is that of the rotation or one beside it."""
-    with Traced(thread_named(hookd, "hookd-store"), "-e", "trace=fdatasync", "-e", f"inject=fdatasync:signal=KILL:when={n}",
+    with Traced(thread_of(hookd, "hookd-store"), "-e", "trace=fdatasync", "-e", f"inject=fdatasync:signal=KILL:when={n}",
                 follow=False):
         with contextlib.suppress(OSError):
             hookd.manage.post("/v1/endpoints/e/rotate-secret", {"secret": secret, "overlap_s": 3600})
@@ -399,6 +398,7 @@ def test_a_receiver_may_change_over_at_any_moment_of_the_overlap(make_hookd, rec
         while not stopping.is_set():
             with contextlib.suppress(OSError):
                 hookd.submit.post("/v1/events", {"type": "t", "data": 1})
+            time.sleep(0.02)  # no more than the receiver can take
 
     threads = [threading.Thread(target=load) for _ in range(3)]
     for thread in threads:
@@ -416,12 +416,12 @@ def test_a_receiver_may_change_over_at_any_moment_of_the_overlap(make_hookd, rec
                 came = wait_until(lambda: next((r for r in list(receiver.requests) if r.id == id), None), what=f"{id} comes")
                 assert fits(came, secret) and fits(came, fresh), round
             secret = fresh
+        wait_until(lambda: len(receiver.requests) > 100)
     finally:
         stopping.set()
         for thread in threads:
             thread.join()
     wait_until(lambda: hookd.manage.get("/v1/status").json["queue"]["pending"] == 0, 30)
-    assert len(receiver.requests) > 100
     for request in list(receiver.requests):
         # As many signatures as secrets that fit: none is of anything else.
         n = sum(fits(request, s) for s in given)

@@ -301,10 +301,28 @@ def thread_of(hookd, name):
                 if open(f"/proc/{hookd.process.pid}/task/{task}/comm").read() == name + "\n")
 
 
+def state_of(path):
+    """The state of a process or thread in /proc: R, S, T and so on."""
+    with open(path + "/stat") as file:
+        return file.read().rsplit(")", 1)[1].split()[0]
+
+
+def wait_until_stopped(hookd):
+    """Waits until a SIGSTOP has arrived at all threads."""
+    path = f"/proc/{hookd.process.pid}/task"
+    wait_until(lambda: all(state_of(f"{path}/{task}") == "T" for task in os.listdir(path)))
+
+
+def wait_until_held(hookd, thread="hookd-store"):
+    """Waits until a thread, of which strace delays a call, stands in that call; in others it does for a moment only."""
+    path = f"/proc/{hookd.process.pid}/task/{thread_of(hookd, thread)}"
+    wait_until(lambda: all(state_of(path) == "t" for _ in range(10) if not time.sleep(0.01)), 20, f"{thread} is held")
+
+
 @contextlib.contextmanager
 def traced(hookd, injection, thread="hookd-store"):
     """Something is done to system calls of one thread of hookd; injection is strace's: "CALL:error=EIO", for example.
-    Ends with hookd, or with the block."""
+    Ends with hookd, or with the block: a call that is being delayed then goes on at once."""
     call = injection.split(":")[0]
     tracer = subprocess.Popen(["strace", "-p", thread_of(hookd, thread),
                                "-e", f"trace={call}", "-e", f"inject={injection}"],
