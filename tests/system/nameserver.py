@@ -57,10 +57,11 @@ def bind_both(address, port):
 class Names:
     """answers maps a name to a list of addresses, to a Reply, to an rcode, to None for silence, or to a function
     that gives one of these. "" is the root, and "*" what is answered whatever the question is. asked has every
-    question, asked_over_tcp those that came so; what is in there has its answer, whatever answers become then."""
+    question, asked_over_tcp those that came so; what is in there has its answer, whatever answers become then. ids
+    has name, type and id of those in asked, before they are answered."""
 
     def __init__(self, address="127.0.0.1", port=0):
-        self.answers, self.asked, self.asked_over_tcp = {}, [], []
+        self.answers, self.asked, self.asked_over_tcp, self.ids = {}, [], [], []
         self.udp, self.tcp = bind_both(address, port)
         self.server = f"{address}:{self.udp.getsockname()[1]}"
         threading.Thread(target=self.run_udp, daemon=True).start()
@@ -101,6 +102,8 @@ class Names:
             labels.append(data[at + 1:at + 1 + data[at]].decode())
             at += data[at] + 1
         name, kind = ".".join(labels).lower(), struct.unpack(">H", data[at + 1:at + 3])[0]
+        if not over_tcp:
+            self.ids.append((name, kind, data[:2]))
         answer = self.answers.get("*", self.answers.get(name, NXDOMAIN))
         if callable(answer):
             answer = answer()
