@@ -143,7 +143,9 @@ def running_hookd(config=None, local=True, **popen):
 @contextlib.contextmanager
 def injected(pid, fault):
     """A fault in the system calls of a process, by strace."""
-    strace = subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={fault}", "-p", str(pid)])
+    call = fault.split(":")[0]
+    strace = subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={fault}",
+                               "-p", str(pid)])
     try:
         wait_until(lambda: "TracerPid:\t0\n" not in open(f"/proc/{pid}/status").read())
         yield
@@ -167,7 +169,7 @@ class Outcome:
 
 def owe(hookd, endpoint, url, payload=b"{}", **members):
     """Registers an endpoint with one attempt, unless its members say otherwise, and submits an event for it alone."""
-    members = {"types": [endpoint], "retry_schedule_s": [], "timeout_s": 2, **members}
+    members = {"types": [endpoint], "retry_schedule_s": [], "timeout_s": 20, **members}
     hookd.admin.add_endpoint(endpoint, url, **members)
     answer = hookd.submit.call("POST", "/v1/events", payload, {"Content-Type": "application/octet-stream"},
                                type=endpoint)

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from harness import BUILD, PATIENCE, ROOT, TROUBLE, Hookd, temporary_directory, wait_until
+from harness import BUILD, ROOT, TROUBLE, Hookd, temporary_directory, wait_until
 from hostile import Hostile, injected, owe
 from namespace import OWN, Namespace
 from nameserver import Names
@@ -425,7 +425,7 @@ def test_what_is_swallowed_is_no_connection_in_time_and_the_next_address_is_trie
     delivery = owe(hookd, "swallowed", f"http://6.0.0.2:{PORT}/", timeout_s=10).wait()
     attempt = delivery["last_attempt"]
     assert (attempt["result"], attempt["message"]) == ("connect", f"no connection to 6.0.0.2:{PORT} in time")
-    assert delivery["attempts"] == 1 and 950 <= attempt["duration_ms"] <= 1500 + 500 * PATIENCE
+    assert delivery["attempts"] == 1 and 950 <= attempt["duration_ms"] < 9000
 
 
 # ---- One dead endpoint among many -------------------------------------------------------------

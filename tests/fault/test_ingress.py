@@ -16,17 +16,25 @@ import time
 
 import pytest
 
-from harness import PATIENCE, wait_until
-from hostile import QUARANTINE, injected, running_hookd
+from harness import PATIENCE, traced, wait_until
+from hostile import QUARANTINE, running_hookd
 from rawhttp import BODY, LENGTH, count_answers, exchange, head, status
 
 CHUNKED = b"Transfer-Encoding: chunked"
 LIMIT_S = 1
+SLACK_S = 4  # of a busy machine
 
 
 @pytest.fixture(scope="module")
 def shared():
-    """One hookd, whose requests may take a second."""
+    """One hookd for all requests that are answered, however long a busy machine takes to send them."""
+    with running_hookd() as hookd:
+        yield hookd
+
+
+@pytest.fixture(scope="module")
+def impatient():
+    """Another one, whose requests may take a second."""
     with running_hookd({"intake": {"request_timeout": f"{LIMIT_S}s"}}) as hookd:
         yield hookd
 
@@ -160,12 +168,16 @@ FRAMING = {  # name: (bytes, status)
 
 
 @pytest.fixture(scope="module")
-def framed(shared):
-    """The answers, by name, and what is stored then: the payloads."""
+def framed(shared, impatient):
+    """The answers, by name, and what is stored then: the payloads. What is not to be answered is soon cut off."""
+    def send(name):
+        data, status = FRAMING[name]
+        return exchange(impatient if status is CLOSED else shared, data)
+
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        answers = dict(zip(FRAMING, pool.map(lambda name: exchange(shared, FRAMING[name][0]), FRAMING)))
-    events = shared.manage.all("/v1/events")
-    return answers, [shared.manage.get(f"/v1/events/{event['id']}/payload").body for event in events]
+        answers = dict(zip(FRAMING, pool.map(send, FRAMING)))
+    return answers, [hookd.manage.get(f"/v1/events/{event['id']}/payload").body
+                     for hookd in (shared, impatient) for event in hookd.manage.all("/v1/events")]
 
 
 @pytest.mark.parametrize("name", FRAMING)
@@ -227,46 +239,48 @@ SLOW = {  # name: (what comes at once, what comes byte by byte)
 
 
 def seconds_until_cut(hookd, at_once, slowly):
-    """After how long the connection is closed, counted from its first bytes; None: it is not."""
-    with socket.socket(socket.AF_UNIX) as s:
-        s.connect(hookd.socket_path("submit"))
+    """After how long the connection is closed; None: it is not."""
+    with socket.socket(socket.AF_UNIX) as s, contextlib.suppress(BrokenPipeError, ConnectionResetError):
         begin = time.monotonic()
+        s.connect(hookd.socket_path("submit"))
         s.sendall(at_once)
         s.settimeout(0.1)
         while time.monotonic() - begin < 10 * PATIENCE:
-            try:
+            with contextlib.suppress(TimeoutError):
                 if slowly:
                     s.send(slowly[:1])
                     slowly = slowly[1:]
                 if s.recv(65536) == b"":
-                    return time.monotonic() - begin
-            except TimeoutError:
-                pass
-            except OSError:
-                return time.monotonic() - begin
-    return None
+                    break
+        else:
+            return None
+    return time.monotonic() - begin
 
 
 @pytest.fixture(scope="module")
-def cut(shared):
+def cut(impatient):
     with concurrent.futures.ThreadPoolExecutor(len(SLOW)) as pool:
-        return dict(zip(SLOW, pool.map(lambda name: seconds_until_cut(shared, *SLOW[name]), SLOW)))
+        return dict(zip(SLOW, pool.map(lambda name: seconds_until_cut(impatient, *SLOW[name]), SLOW)))
 
 
 @pytest.mark.parametrize("name", SLOW)
 def test_what_comes_slowly_is_cut_off_at_the_absolute_deadline(cut, name):
-    assert cut[name] and LIMIT_S - 0.1 < cut[name] < LIMIT_S + 0.5 + 0.5 * PATIENCE
+    # What comes slowly goes on coming for ten seconds.
+    assert cut[name] and LIMIT_S - 0.1 < cut[name] < LIMIT_S + SLACK_S
 
 
-def test_a_client_that_does_not_read_its_answer_is_cut_off(shared):
+def test_a_client_that_does_not_read_its_answer_is_cut_off(impatient):
+    answered = {"role": "manage", "http_status": "200"}
     for i in range(60):
-        shared.submit.post("/v1/events", {"type": "t", "data": "x" * 100})
+        impatient.submit.post("/v1/events", {"type": "t", "data": "x" * 100})
+    before = impatient.metric("hookd_api_requests_total", **answered)
     with socket.socket(socket.AF_UNIX) as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        s.connect(shared.socket_path("manage"))
+        s.connect(impatient.socket_path("manage"))
         s.sendall(head(method=b"GET", target=b"/v1/events?limit=1000") * 50)
-        wait_until(lambda: shared.metric("hookd_api_connections", role="manage") == 1)
-        wait_until(lambda: shared.metric("hookd_api_connections", role="manage") == 0, LIMIT_S + 2)
+        wait_until(lambda: impatient.metric("hookd_api_requests_total", **answered) > before)
+        wait_until(lambda: impatient.metric("hookd_api_connections", role="manage") == 0, LIMIT_S + SLACK_S)
+        assert impatient.metric("hookd_api_requests_total", **answered) < before + 50
 
 
 # ---- Floods -----------------------------------------------------------------------------------
@@ -321,11 +335,14 @@ def test_floods_without_a_line_end_are_cut_off_in_bounded_memory_and_hold_up_nob
     prefixes = list(FLOODS.values()) * CROWD
     with concurrent.futures.ThreadPoolExecutor(len(prefixes)) as pool:
         floods = [pool.submit(flood, hookd, prefix) for prefix in prefixes]
+        took = []
         while not all(f.done() for f in floods):
             begin = time.monotonic()
             assert hookd.submit.get("/v1/health").status == 200
-            assert time.monotonic() - begin < 0.5 * PATIENCE
+            took.append(time.monotonic() - begin)
         taken = [f.result() for f in floods]
+    # For two seconds; a busy machine makes a few of the answers slow.
+    assert len(took) > 4 and sum(seconds > 0.5 * PATIENCE for seconds in took) <= 2, took
     # Beyond what hookd reads, the kernel's socket buffer takes some.
     assert max(taken) < 1 << 20
     assert memory(hookd, "VmHWM") - before < len(prefixes) * 300 * 1024 + QUARANTINE
@@ -400,11 +417,12 @@ def submitted_once(hookd, keys):
 
 def test_a_client_that_vanishes_during_the_commit_has_submitted_its_event_once(make_hookd):
     hookd, keys = make_hookd(), [f"k{i}" for i in range(100)]
-    with injected(hookd.process.pid, "fdatasync:delay_enter=1000000"), contextlib.ExitStack() as stack:
-        clients = [open_with(stack, hookd, submit_with_key(key)) for key in keys]
-        wait_until(lambda: not any(unread(s) for s in clients))
-        vanish(clients)
-        assert hookd.metric("hookd_submitted_events_total", outcome="accepted") == 0  # not one is on disk yet
+    with contextlib.ExitStack() as stack:
+        with traced(hookd, "fdatasync:delay_enter=600000000"):
+            clients = [open_with(stack, hookd, submit_with_key(key)) for key in keys]
+            wait_until(lambda: not any(unread(s) for s in clients))
+            vanish(clients)
+            assert hookd.metric("hookd_submitted_events_total", outcome="accepted") == 0  # not one is on disk yet
         wait_until(lambda: hookd.metric("hookd_submitted_events_total", outcome="accepted") == len(keys))
     wait_until(lambda: hookd.metric("hookd_api_connections", role="submit") == 0)
     submitted_once(hookd, keys)

@@ -13,11 +13,12 @@ import time
 import pytest
 
 from authority import Authority
-from harness import PATIENCE, free_port, temporary_directory, wait_until
+from harness import free_port, temporary_directory, wait_until
 from hostile import Hostile, owe, running_hookd
 from nameserver import Names
 
 CONNECT_S = 1
+SLACK_S = 4  # of a busy machine
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -152,23 +153,31 @@ def authority():
 
 @pytest.fixture(scope="module")
 def hookd(authority):
+    """For receivers that do something, however long a busy machine takes for it."""
+    with running_hookd({"network": {"ca_file": authority.certificate}, "delivery": {"connect_timeout": "30s"}}) as hookd:
+        yield hookd
+
+
+@pytest.fixture(scope="module")
+def impatient(authority):
     with running_hookd({"network": {"ca_file": authority.certificate}, "delivery": {"connect_timeout": f"{CONNECT_S}s"}}
                        ) as hookd:
         yield hookd
 
 
-def owe_tls(hookd, name, receiver, **members):
-    return owe(hookd, name, receiver.url.replace("http:", "https:"), timeout_s=3, **members)
+def owe_tls(hookd, name, receiver):
+    return owe(hookd, name, receiver.url.replace("http:", "https:"))
 
 
 @pytest.fixture(scope="module")
-def happened(hookd, authority):
+def happened(hookd, impatient, authority):
     """What came of all of them: (receiver, delivery, result, message) by name."""
     table = receivers_of(authority, authority.directory)
     assert list(table) == NAMES
     time.sleep(1.1)  # until the certificate of no day has expired
     receivers = {name: Hostile(row[0]) for name, row in table.items()}
-    outcomes = {name: owe_tls(hookd, f"e{i}", receivers[name]) for i, name in enumerate(NAMES)}
+    outcomes = {name: owe_tls(impatient if name in STALLED else hookd, f"e{i}", receivers[name])
+                for i, name in enumerate(NAMES)}
     deliveries = {name: outcome.wait() for name, outcome in outcomes.items()}
     yield {name: (receivers[name], deliveries[name], *table[name][1:]) for name in NAMES}
     for receiver in receivers.values():
@@ -190,7 +199,7 @@ def test_a_receiver_that_cannot_prove_itself_gets_nothing_and_the_attempt_says_w
 @pytest.mark.parametrize("name", STALLED)
 def test_a_handshake_that_stalls_ends_at_the_connect_timeout(happened, name):
     duration = happened[name][1]["last_attempt"]["duration_ms"]
-    assert CONNECT_S * 1000 - 50 <= duration <= (CONNECT_S + 0.5 + 0.5 * PATIENCE) * 1000
+    assert CONNECT_S * 1000 - 50 <= duration <= (CONNECT_S + SLACK_S) * 1000
 
 
 def test_after_a_stalled_handshake_the_next_address_is_tried(make_hookd, authority):
@@ -199,8 +208,8 @@ def test_after_a_stalled_handshake_the_next_address_is_tried(make_hookd, authori
     stalled = Hostile(stall(b""), address="127.0.0.5")
     good = Hostile(serve_with(authority.issue(["DNS:two.example.com"])), address="127.0.0.6", port=stalled.port)
     hookd = make_hookd({"network": {"ca_file": authority.certificate, "dns_servers": names.server},
-                        "delivery": {"connect_timeout": f"{CONNECT_S}s"}})
-    delivery = owe(hookd, "two", f"https://two.example.com:{good.port}/", timeout_s=10).wait()
+                        "delivery": {"connect_timeout": "2s"}})
+    delivery = owe(hookd, "two", f"https://two.example.com:{good.port}/").wait()
     assert delivery["state"] == "delivered" and delivery["attempts"] == 1
     assert delivery["last_attempt"]["address"] == f"127.0.0.6:{good.port}" and stalled.connections == 1
     names.close()
