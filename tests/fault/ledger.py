@@ -452,6 +452,8 @@ class Footprint:
 
     @classmethod
     def of(cls, hookd):
+        """That of a hookd that has started: its senders have opened what they hold all the time."""
+        hookd.confined_senders()
         return cls(hookd.process.pid)
 
     def add(self, pid, is_sender):
@@ -486,8 +488,8 @@ def tcp_sockets(pid):
 def wait_for_footprint(hookd, before, timeout=10, **allowed):
     """The footprint once it is no larger than before, else the last one; for I6, after a fault has ended."""
     with contextlib.suppress(AssertionError):
-        wait_until(lambda: not grown(before, Footprint.of(hookd), **allowed), timeout)
-    return Footprint.of(hookd)
+        wait_until(lambda: not grown(before, Footprint(hookd.process.pid), **allowed), timeout)
+    return Footprint(hookd.process.pid)
 
 
 class Watch:

@@ -76,7 +76,7 @@ class Scene:
         for i in range(ENDPOINTS):
             self.hookd.admin.add_endpoint(f"e{i}", "http://127.0.0.1:8080/")
         self.send(1)
-        self.before = Footprint.of(self.hookd)
+        self.before = Footprint(self.hookd.process.pid)
         with open(self.manner_path, "w") as file:
             file.write(self.manner)
         self.hookd.reload()  # new senders, and one of them takes it

@@ -97,7 +97,7 @@ def test_a_storm_of_reloads_disturbs_nobody(make_hookd):
         hookd.reload()
         # Each reload brings new senders; what comes within a second is one reload.
         assert hookd.log().count("configuration read again") <= time.monotonic() - started + 2
-        assert most <= 12, f"{most} senders at a time"
+        assert most <= 24, f"{most} senders at a time"  # two of each reload, for as long as their attempts take
         assert {answer.word for submission in ledger.submissions for answer in submission.answers} == {"stored"}
         ledger.settle()
         assert_holds(ledger.books(), (before, wait_for_footprint(hookd, before, 30)), watch=watch)
@@ -107,7 +107,7 @@ def test_a_storm_of_reloads_disturbs_nobody(make_hookd):
 def test_signals_that_mean_nothing_do_nothing(hookd, number):
     with Ledger(hookd) as ledger:
         add_endpoints(ledger)
-        senders = hookd.senders()
+        senders = hookd.confined_senders()  # before, a signal that they ignore would end them
         with ledger.producers(4):
             for _ in range(100):
                 for pid in [hookd.process.pid, *senders]:
