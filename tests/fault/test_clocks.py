@@ -134,7 +134,7 @@ def test_step_while_running_moves_no_retry(start, clock, receive, step):
         found = gaps(receiver.requests, id)
         assert len(found) == 2
         assert_waited(found)
-    assert_signed_now(receiver.requests[EVENTS:], clock)
+    assert_signed_now(receiver.requests[-EVENTS:], clock)
     assert_history(hookd, history)
     assert_key_known(hookd, history)
 
@@ -175,9 +175,9 @@ def test_ten_years_of_stop_expire_nothing_at_once(start, clock, receive):
 def test_wall_clock_that_went_back_delivers_nothing_before_its_deliver_at(start, clock, receive):
     hookd, receiver = start(), receive()
     hookd.admin.add_endpoint("fine", receiver.url)
-    due = clock.now() + 2
-    id = hookd.submit.submit("later", deliver_at=clock.text(2))["id"]
-    clock.step(-4)
+    due = clock.now() + 4
+    id = hookd.submit.submit("later", deliver_at=clock.text(4))["id"]
+    clock.step(-2)
     assert hookd.manage.wait_for(id, "fine", "delivered", timeout=20)
     assert clock.now() >= due and receiver.requests[0].time + clock.offset >= due - 0.05
 
@@ -187,9 +187,9 @@ def test_wall_clock_that_was_wrong_does_not_postpone_for_years(start, clock, rec
     hookd = start()
     receiver = receive()
     hookd.admin.add_endpoint("e", receiver.url)
-    receipt = hookd.submit.submit("t", 1, deliver_at=clock.text(ahead_s=2))
+    receipt = hookd.submit.submit("t", 1, deliver_at=clock.text(ahead_s=4))
     clock.step(STEPS["to 1970"])
-    time.sleep(3)  # by now it was looked at, and is early by that clock
+    time.sleep(5)  # by now it was looked at, and is early by that clock
     delivery = hookd.manage.delivery(receipt["id"], "e")
     assert delivery["state"] == "pending" and not receiver.requests
     ahead = datetime.datetime.fromisoformat(delivery["next_attempt_at"].replace("Z", "+00:00")).timestamp() - clock.now()
@@ -201,11 +201,13 @@ def test_times_shown_to_people_follow_the_wall_clock(start, clock, receive):
     hookd.admin.add_endpoint("fine", receiver.url)
     for step in STEPS.values():
         clock.step(step)
+        before = clock.now()
         id = hookd.submit.submit("now")["id"]
+        after = clock.now()
         hookd.manage.wait_for(id, "fine", "delivered")
         shown = hookd.manage.get(f"/v1/events/{id}").json["accepted_at"]
         moment = datetime.datetime.fromisoformat(re.sub("Z$", "+00:00", shown))
-        assert abs(moment.timestamp() - clock.now()) < 5, shown
+        assert before - 1 < moment.timestamp() < after + 1, shown
 
 
 def test_status_answers_through_a_storm_of_steps(start, clock, receive):
