@@ -264,7 +264,7 @@ def test_a_reader_that_stays_bounds_the_file_and_is_named(make_hookd):
             # Changes of deliveries fit into what was kept back for them; each is a commit that frees nothing.
             hookd.admin.post("/v1/pause")
             for i in range(100):
-                hookd.manage.patch("/v1/endpoints/ok-t", {"description": str(i)})
+                assert hookd.manage.patch("/v1/endpoints/ok-t", {"description": str(i)}).status == 200
             assert hookd.admin.post("/v1/deliveries/purge", {"all": True, "limit": 1000}).status == 200
             hookd.admin.post("/v1/resume")
             assert "the store failed" not in hookd.log()
