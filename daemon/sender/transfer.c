@@ -277,6 +277,10 @@ static int on_before_request(
 
 	(void)local_ip;
 	(void)local_port;
+	if (!peer_ip[0]) { /* it was reset meanwhile, and nobody is there to be checked */
+		s->socket_error = ECONNRESET;
+		return CURL_PREREQFUNC_ABORT;
+	}
 	if (inet_pton(AF_INET, peer_ip, peer.bytes) == 1)
 		peer.family = 4;
 	else if (inet_pton(AF_INET6, peer_ip, peer.bytes) == 1)
@@ -461,6 +465,7 @@ static void judge(struct transfer *transfer, CURLcode code)
 	}
 	switch (code) {
 	case CURLE_COULDNT_CONNECT:
+	case CURLE_ABORTED_BY_CALLBACK: /* by on_before_request() */
 		judge_connect(transfer);
 		break;
 	case CURLE_OPERATION_TIMEDOUT:

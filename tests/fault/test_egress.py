@@ -16,7 +16,7 @@ import typing
 import pytest
 
 from harness import PATIENCE, Receiver, closed_port, wait_until
-from hostile import QUARANTINE, Hostile, owe, running_hookd
+from hostile import QUARANTINE, Hostile, injected, owe, running_hookd
 
 LIMIT_S = 2
 PATIENT_S = 20  # of attempts that are to end before their limit
@@ -328,6 +328,17 @@ def test_a_connection_that_is_reset_at_once_is_one_attempt_before_it_is_there_or
         else:
             assert re.fullmatch(RESET["message"], attempt["message"])
     assert receiver.connections == len(outcomes) and receiver.ids == []
+    receiver.close()
+
+
+def test_a_connection_whose_other_end_is_gone_before_the_request_is_none(make_hookd):
+    """The kernel no longer tells whom it was with, and to whom is not known nothing is sent."""
+    hookd, receiver = make_hookd({"senders": {"count": "1"}}), Hostile(lambda connection: connection.read_request())
+    [sender] = hookd.confined_senders()
+    with injected(sender, "getpeername:error=ENOTCONN"):
+        attempt = owe(hookd, "e", receiver.url).wait()["last_attempt"]
+    message = f"no connection to 127.0.0.1:{receiver.port}: Connection reset by peer"
+    assert (attempt["result"], attempt["message"]) == ("connect", message) and receiver.ids == []
     receiver.close()
 
 
