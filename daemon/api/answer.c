@@ -1,5 +1,5 @@
 /*
- * Answers: what handlers say, in the forms that HTTP takes it in.
+ * Answers: what handlers say, in the forms that HTTP takes it in. server.c sends them. Main thread.
  */
 #include <microhttpd.h>
 #include <stdlib.h>

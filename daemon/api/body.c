@@ -6,7 +6,6 @@
 #include "json_memory.h"
 
 #define ROOM ((size_t)96 << 20)
-#define SMALL 32768
 
 static void free_bytes(struct body *body)
 {
@@ -32,14 +31,12 @@ static char *resize(struct body *body, size_t size)
 	return bytes;
 }
 
-/* A body no larger than what a connection takes anyway always has room: large requests do not keep
- * the small ones out. */
 int body_reserve(struct body *body, struct body_room *room, size_t len, struct problem *problem)
 {
 	size_t others = room->reserved - body->size, size = len + 1;
 	char *bytes;
 
-	if (size > SMALL && others + size > ROOM)
+	if (size > BODY_SMALL && others + size > ROOM)
 		return problem_set(problem, PROBLEM_BUSY, NULL,
 			"the bodies of other requests that are under way have %zu of the %zu MiB there are for them: try again",
 			others >> 20, ROOM >> 20);

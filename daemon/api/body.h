@@ -3,7 +3,7 @@
  *
  * A length that the head states is reserved there, so that a body which has begun to come finds its
  * place. The memory is touched only as the body comes, and a place whose body does not come is free
- * again at the request's deadline.
+ * again at the request's deadline. A body is its request's, the room the API's. Main thread.
  */
 #pragma once
 
@@ -11,6 +11,8 @@
 #include <stddef.h>
 
 #include "../problem.h"
+
+#define BODY_SMALL 32768 /* always has room: large requests do not keep the small ones out */
 
 struct body_room {
 	size_t reserved;

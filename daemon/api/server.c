@@ -28,7 +28,7 @@
 #include "request.h"
 #include "users.h"
 
-#define CONNECTION_MEMORY 32768
+#define CONNECTION_MEMORY BODY_SMALL /* so that a small body is no more than a connection takes */
 #define IDLE_S 300 /* a connection may wait so long for its next request */
 #define ACCEPT_AT_ONCE 64
 #define ACCEPT_PAUSE_S 1

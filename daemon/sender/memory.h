@@ -1,6 +1,6 @@
 /*
  * Whether memory was out: libcurl and OpenSSL tell that in the words that they have for a
- * receiver's faults, too.
+ * receiver's faults, too. The sender process has one thread.
  */
 #pragma once
 

@@ -131,49 +131,45 @@ static void on_socket(evutil_socket_t fd, short what, void *user)
 				(what & EV_WRITE ? CURL_CSELECT_OUT : 0));
 }
 
-static bool make_room_for_watch(struct transfers *t, curl_socket_t fd)
+static void make_room_for_watch(struct transfers *t, curl_socket_t fd)
 {
 	size_t size = t->n_watches ? t->n_watches : 256;
 	struct socket_watch **grown;
 
 	if ((size_t)fd < t->n_watches)
-		return true;
+		return;
 	while (size <= (size_t)fd)
 		size *= 2;
 	grown = realloc(t->watches, size * sizeof(struct socket_watch *));
 	if (!grown)
-		return false;
+		out_of_memory("a connection");
 	memset(grown + t->n_watches, 0, (size - t->n_watches) * sizeof(struct socket_watch *));
 	t->watches = grown;
 	t->n_watches = size;
-	return true;
 }
 
-static bool watch_for(struct transfers *t, curl_socket_t fd, short wanted)
+/* Without memory the sender ends. Told of it, curl would end all transfers, without a word to their
+ * receivers. */
+static void watch_for(struct transfers *t, curl_socket_t fd, short wanted)
 {
 	struct socket_watch *watch;
 
-	if (!make_room_for_watch(t, fd))
-		return false;
+	make_room_for_watch(t, fd);
 	watch = t->watches[fd];
 	if (watch && watch->wanted == wanted) {
 		watch->idle = false;
-		return true;
+		return;
 	}
 	unwatch(t, fd);
 	watch = calloc(1, sizeof(*watch));
 	if (!watch)
-		return false;
+		out_of_memory("a connection");
 	*watch = (struct socket_watch){.transfers = t, .wanted = wanted};
 	watch->event = event_new(t->base, fd, wanted, on_socket, watch);
-	if (!watch->event || event_add(watch->event, NULL) < 0) {
-		if (watch->event)
-			event_free(watch->event);
-		free(watch);
-		return false;
-	}
+	if (!watch->event)
+		out_of_memory("a connection");
+	loop_add(watch->event, NULL);
 	t->watches[fd] = watch;
-	return true;
 }
 
 /* Only one whose end on_close_socket() will be told of: curl closes a socket that is not connected
@@ -200,9 +196,7 @@ static int on_socket_changed(CURL *curl, curl_socket_t fd, int what, void *user,
 		leave_idle(t, fd);
 		return 0;
 	}
-	/* Told of it, curl would end all transfers, without a word to their receivers. */
-	if (!watch_for(t, fd, wanted))
-		out_of_memory("a connection");
+	watch_for(t, fd, wanted);
 	return 0;
 }
 
@@ -459,6 +453,7 @@ static void judge(struct transfer *transfer, CURLcode code)
 		say(transfer, "refused by the address rules: %s", s->refusal);
 		return;
 	}
+	/* Of two that fail at once, both count: at worst an attempt more is made. */
 	if (code != CURLE_OK && memory_was_out()) {
 		transfer->fault = FAULT_MEMORY;
 		return;
