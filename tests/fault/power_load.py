@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 
-from harness import BUILD, Hookd, Receiver, wait_until
+from harness import BUILD, PATIENCE, Hookd, Receiver, wait_until
 from secrets_of import wait_for_change
 
 RECORDER = os.path.join(BUILD, "tests", "fault", "power_recorder.so")
@@ -101,6 +101,7 @@ class Recording:
         self.events = {}
         self.lock = threading.Lock()
         self.work = 0
+        self.is_cut_off = False  # whether hookd died before it had done what it was started for
 
     def environment(self, **variables):
         return {**os.environ, "LD_PRELOAD": RECORDER, "HOOKD_POWER_LOG": self.log, "HOOKD_POWER_ROOT": self.directory,
@@ -108,6 +109,16 @@ class Recording:
 
     def start(self, **variables):
         return self.hookd.start(env=self.environment(**variables))
+
+    def start_and_kill(self, kill_at, work=lambda: None, **variables):
+        """hookd starts, works, and dies when it has done so much, perhaps before it is ready; at the latest when the work is
+        done, for no two runs write the same."""
+        try:
+            self.start(KILL=kill_at, **variables)
+            work()
+        except (AssertionError, OSError, http.client.HTTPException):
+            self.is_cut_off = True
+        self.hookd.kill()
 
     def copy(self, **files):
         """What a person does to restore: makes the data directory, copies files into it, and syncs nothing."""
@@ -357,7 +368,7 @@ class Load:
         if errors:
             raise errors[0]
         if until_killed:
-            assert self.hookd.process.wait() == -signal.SIGKILL, self.hookd.log()
+            assert self.hookd.process.wait(20 * PATIENCE) == -signal.SIGKILL, self.hookd.log()
             self.hookd.process = None
 
     def submit_again(self):
@@ -400,10 +411,7 @@ def record_first_start(directory, kill_at=None):
     recording = Recording(directory)
     event = raw_event("nobody", b"the first event", "first")
     if kill_at:
-        with contextlib.suppress(AssertionError, OSError, http.client.HTTPException):
-            recording.start(KILL=kill_at)
-            recording.submit(event)
-        recording.hookd.kill()
+        recording.start_and_kill(kill_at, lambda: recording.submit(event))
     recording.start()
     recording.submit(event)
     recording.hookd.kill()
@@ -452,9 +460,7 @@ def record_rebuild(directory, kill_at=None):
         before = recording.n_records
         recording.damage()
         if kill_at:
-            with contextlib.suppress(AssertionError, OSError):
-                recording.start(KILL=kill_at)
-            load.hookd.kill()
+            recording.start_and_kill(kill_at)
         recording.start()
         recording.mark("mended")
         assert "the data file was made anew" in load.hookd.log()
@@ -476,11 +482,7 @@ def record_rekey(directory, kill_at=None, **variables):
         assert load.hookd.stop() == 0, load.hookd.log()
         before = recording.n_records
         if kill_at:
-            with contextlib.suppress(AssertionError, OSError):  # perhaps before it was ready
-                recording.start(KILL=kill_at, **variables)
-                load.run((load.change_key, 1), until_killed=True)
-            if load.hookd.process:
-                load.hookd.kill()
+            recording.start_and_kill(kill_at, lambda: load.run((load.change_key, 1)), **variables)
             recording.start(**variables)
             wait_for_change(load.hookd)
             recording.mark("keys 1")
