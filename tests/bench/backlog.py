@@ -145,4 +145,4 @@ def rows(get):
         yield Row(f"first page: {what}", figure(f"{what} ms"), "ms", 100, "100 ms", below=True)
     for verb in ("cancel", "replay", "purge"):
         yield Row(f"{verb}", figure(f"{verb} a second"), "deliveries/s")
-        yield Row(f"submits beside it, p99", figure(f"{verb} p99 ms"), "ms", 50, "50 ms", below=True)
+        yield Row("submits beside it, p99", figure(f"{verb} p99 ms"), "ms", 50, "50 ms", below=True)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness import LONG, PATIENCE, check_data
+from harness import LONG, check_data
 from ledger import Footprint, Ledger, assert_holds, wait_for_footprint
 
 ROUNDS = 40  # of one season; in LONG there are as many seasons as make a thousand

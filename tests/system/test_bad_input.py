@@ -1,7 +1,6 @@
 """Bad input: each mistake gets a message of its own that names the field and what was expected, and
 changes nothing. The table is the test: (request, status, code, field, words of the detail)."""
 
-import json
 import os
 import subprocess
 

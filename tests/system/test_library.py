@@ -1,10 +1,8 @@
 """libhookd and the examples: as a program of somebody else's uses them."""
 
-import ctypes
 import glob
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +11,7 @@ import time
 
 import pytest
 
-from harness import BUILD, PATIENCE, ROOT, free_port, is_signed, wait_until
+from harness import BUILD, PATIENCE, ROOT, free_port
 
 EXAMPLES = os.path.join(ROOT, "examples")
 
@@ -101,7 +99,7 @@ def test_the_examples_in_python_work_together(hookd):
         assert receiver.stdout.readline() == "order.paid {'order': 4711}\n"
         hookd.manage.wait_for(event, "e", "delivered")
         # A request that nobody signed.
-        attempt = hookd.admin.add_endpoint("other", f"http://127.0.0.1:{port}/", types=["x"])
+        hookd.admin.add_endpoint("other", f"http://127.0.0.1:{port}/", types=["x"])
         answer = hookd.admin.post("/v1/endpoints/other/test")
         assert answer.json["http_status"] == 400 and answer.json["response"] == "signature does not fit"
     finally:

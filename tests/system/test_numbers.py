@@ -1,11 +1,9 @@
 """Numbers: status and metrics, the latter read by a real Prometheus."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import time
 import urllib.request
 
 import pytest

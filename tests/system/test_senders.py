@@ -4,8 +4,6 @@ import os
 import signal
 import time
 
-import pytest
-
 from harness import PATIENCE, raw_receiver, read_request, wait_until
 
 # The system calls epoll_wait and epoll_pwait of amd64, and epoll_pwait of arm64.

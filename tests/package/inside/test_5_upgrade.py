@@ -4,7 +4,7 @@ import os
 import time
 
 from ledger import assert_holds
-from machine import SOCKETS, STARTED, UNITS, Cursor, install, is_active, refused, run, systemctl
+from machine import STARTED, UNITS, Cursor, install, is_active, refused, run, systemctl
 
 
 def version():
