@@ -9,7 +9,6 @@ import os
 import re
 import socket
 import struct
-import subprocess
 import threading
 import time
 
@@ -138,20 +137,6 @@ def running_hookd(config=None, local=True, **popen):
             status = hookd.stop()
         log = hookd.log()
         assert status == 0 and not TROUBLE.search(log), log
-
-
-@contextlib.contextmanager
-def injected(pid, fault):
-    """A fault in the system calls of a process, by strace."""
-    call = fault.split(":")[0]
-    strace = subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={fault}",
-                               "-p", str(pid)])
-    try:
-        wait_until(lambda: "TracerPid:\t0\n" not in open(f"/proc/{pid}/status").read())
-        yield
-    finally:
-        strace.terminate()
-        strace.wait()
 
 
 class Outcome:

@@ -1,7 +1,6 @@
 """What the tests of secrets share: endpoints whose secrets are known, and the question whether hookd still has them."""
 
 import os
-import re
 import shutil
 import subprocess
 
@@ -67,28 +66,3 @@ def edit_data(hookd, *what):
     done = subprocess.run([EDIT_DATA, os.path.join(hookd.data, "hookd.mdb"), *map(str, what)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
-
-
-class Traced:
-    """strace on a process that runs, from when it is attached until it, or the process, ends. The process may be a
-    thread's id; with follow all threads that there are and that come."""
-
-    def __init__(self, pid, *arguments, follow=True, log=None):
-        self.log = log or "/dev/null"
-        self.process = subprocess.Popen(["strace", *(["-f"] if follow else []), "-o", self.log, "-p", str(pid), *arguments],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        line = self.process.stderr.readline()  # "strace: Process 17 attached with 4 threads"
-        assert "attached" in line, line
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        # Not asked to end: it would wait for a process that it has killed and that nobody has waited for yet.
-        self.process.kill()
-        self.process.communicate()
-
-    def lines(self):
-        """What was logged, without process ids and results."""
-        with open(self.log) as file:
-            return [re.sub(r"^\d+ +", "", line.rstrip()) for line in file]

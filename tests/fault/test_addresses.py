@@ -14,8 +14,8 @@ import time
 
 import pytest
 
-from harness import BUILD, ROOT, TROUBLE, Hookd, temporary_directory, wait_until
-from hostile import Hostile, injected, owe
+from harness import BUILD, ROOT, TROUBLE, Hookd, injected, temporary_directory, wait_until
+from hostile import Hostile, owe
 from namespace import OWN, Namespace
 from nameserver import Names
 

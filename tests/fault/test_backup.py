@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from harness import LONG, PATIENCE, Hookd, wait_until
+from harness import LONG, PATIENCE, Hookd, injected, strace, wait_until
 from ledger import Ledger, altered, doubled, invented, lost
-from secrets_of import (Traced, assert_all_sign, copy_of, edit_data, make_secrets, master_key, read, run_to_its_end,
+from secrets_of import (assert_all_sign, copy_of, edit_data, make_secrets, master_key, read, run_to_its_end,
                         wait_for_change)
 
 
@@ -95,7 +95,7 @@ def test_a_copy_that_was_answered_survives_a_power_cut(make_hookd, directory):
     """Bytes before the name, the name before the answer."""
     hookd = make_hookd()
     log = f"{directory}/calls"
-    with Traced(hookd.process.pid, "-yy", "-e", "trace=fsync,fdatasync,rename,pwrite64", log=log):
+    with strace(hookd.process.pid, "-yy", "-e", "trace=fsync,fdatasync,rename,pwrite64", log=log):
         copy = backup_of(hookd)
     lines = [line.split(maxsplit=1)[1] for line in open(log)]
 
@@ -156,7 +156,7 @@ def test_a_half_written_copy_is_refused(make_hookd, receive, directory):
 def test_a_backup_that_was_killed_leaves_nothing_that_looks_like_one(make_hookd, receive):
     hookd, receiver = make_hookd(), receive()
     secrets = make_secrets(hookd, receiver, 2)
-    with Traced(hookd.process.pid, "-e", "trace=fsync", "-e", "inject=fsync:signal=KILL:when=1"):
+    with injected(hookd.process.pid, "fsync:signal=KILL:when=1"):
         with pytest.raises(OSError):
             hookd.admin.post("/v1/backup")
     assert hookd.process.wait(20 * PATIENCE) == -signal.SIGKILL

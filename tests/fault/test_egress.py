@@ -9,14 +9,13 @@ import gzip
 import os
 import re
 import socket
-import subprocess
 import time
 import typing
 
 import pytest
 
-from harness import PATIENCE, Receiver, closed_port, wait_until
-from hostile import QUARANTINE, Hostile, injected, owe, running_hookd
+from harness import PATIENCE, Receiver, closed_port, injected, strace, wait_until
+from hostile import QUARANTINE, Hostile, owe, running_hookd
 
 LIMIT_S = 2
 PATIENT_S = 20  # of attempts that are to end before their limit
@@ -462,13 +461,8 @@ def resident(pid):
 def test_of_an_endless_body_at_most_16_kib_are_read(make_hookd, directory, first):
     hookd, receiver = make_hookd({"senders": {"count": "1"}}), Hostile(flood(first, b"b" * 100000))
     trace, [sender] = os.path.join(directory, "trace"), hookd.senders()
-    strace = subprocess.Popen(["strace", "-f", "-qq", "-e", "trace=recvfrom", "-o", trace, "-p", str(sender)])
-    try:
-        wait_until(lambda: "TracerPid:\t0\n" not in open(f"/proc/{sender}/status").read())
+    with strace(sender, "-e", "trace=recvfrom", log=trace):
         owe(hookd, "endless", receiver.url).wait()
-    finally:
-        strace.terminate()
-        strace.wait()
     receiver.close()
     with open(trace) as file:
         read = [int(size) for size in re.findall(r"recvfrom\(.*\) += (\d+)", file.read())]

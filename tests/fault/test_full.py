@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from harness import BUILD, LONG, Hookd, wait_until
+from harness import BUILD, LONG, Hookd, strace, wait_until
 from ledger import Ledger, assert_holds
 
 
@@ -311,19 +311,13 @@ def test_a_backup_that_takes_too_long_is_given_up(make_hookd):
         # Copies are named by the second.
         names = [time.strftime("hookd-%Y%m%dT%H%M%SZ.mdb.part", time.gmtime(time.time() + i)) for i in range(30)]
         places = [word for name in names for word in ("-P", f"{hookd.data}/backup/{name}")]
-        slow = subprocess.Popen(["strace", "-f", "-p", str(hookd.process.pid), "-o", "/dev/null", *places, "-e", "trace=write",
-                                 "-e", "inject=write:delay_enter=1000000"], stderr=subprocess.PIPE, text=True)
-        assert "attached" in slow.stderr.readline()
-        try:
+        with strace(hookd.process.pid, *places, "-e", "trace=write", "-e", "inject=write:delay_enter=1000000"):
             backup = threading.Thread(target=lambda: answers.append(hookd.admin.post("/v1/backup")))
             backup.start()
             deadline = time.monotonic() + 60
             while backup.is_alive() and time.monotonic() < deadline:
                 ledger.submit(ledger.make(type="tu"[time.monotonic_ns() % 2], key=True, size=16000))
             backup.join(10)
-        finally:
-            slow.kill()
-            slow.wait()
         assert answers[0].status == 507 and "the copy took so long" in answers[0].json["detail"], answers
         assert os.listdir(f"{hookd.data}/backup") == []
         assert hookd.admin.post("/v1/backup").status == 200

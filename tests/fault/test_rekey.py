@@ -10,8 +10,8 @@ import threading
 
 import pytest
 
-from harness import LONG, PATIENCE, hookctl, is_signed, thread_of, traced, wait_until, wait_until_held
-from secrets_of import (Traced, assert_all_sign, copy_of, edit_data, make_secrets, master_key, read, run_to_its_end,
+from harness import LONG, PATIENCE, hookctl, injected, is_signed, strace, traced, wait_until, wait_until_held
+from secrets_of import (assert_all_sign, copy_of, edit_data, make_secrets, master_key, read, run_to_its_end,
                         wait_for_change)
 
 N_ENDPOINTS = 3
@@ -100,8 +100,7 @@ def test_endpoints_that_come_go_and_change_meanwhile_lose_nothing(make_hookd, re
             i += 4
 
     # A disk that is slow enough for changes to be on their way when the key changes.
-    with Traced(thread_of(hookd, "hookd-store"), "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=20000",
-                follow=False), concurrent.futures.ThreadPoolExecutor(4) as pool:
+    with traced(hookd, "fdatasync:delay_enter=20000"), concurrent.futures.ThreadPoolExecutor(4) as pool:
         churning = [pool.submit(churn, worker) for worker in range(4)]
         try:
             for _ in range(20 if LONG else 5):
@@ -120,8 +119,7 @@ def test_an_endpoint_that_is_being_made_when_the_key_changes_is_sealed_anew(make
     """Its record is on its way to the disk, sealed with the old key, and nothing else needs that."""
     hookd, receiver = make_hookd(), receive()
     secrets = {}
-    with Traced(thread_of(hookd, "hookd-store"), "-e", "trace=fdatasync", "-e",
-                f"inject=fdatasync:delay_enter={int(200000 * PATIENCE)}", follow=False):
+    with traced(hookd, f"fdatasync:delay_enter={int(200000 * PATIENCE)}"):
         making = threading.Thread(target=lambda: secrets.update(make_secrets(hookd, receiver, 1)))
         making.start()
         wait_until_held(hookd)
@@ -204,9 +202,9 @@ class Try:
         self.template, self.receiver, self.secrets = template
         self.hookd = copy_of(self.template, directory).start()
 
-    def change(self, *injection, follow=True, log=None):
-        """Returns the answer, or None when there was none."""
-        with Traced(self.hookd.process.pid, *injection, follow=follow, log=log):
+    def change(self, *arguments, **options):
+        """Returns the answer, or None when there was none; with arguments and options of strace()."""
+        with strace(self.hookd.process.pid, *arguments, **options):
             try:
                 return self.hookd.admin.post("/v1/rekey")
             except OSError:
@@ -275,7 +273,7 @@ def test_a_call_that_fails_changes_nothing_or_is_made_up_for(template, directory
             answer = attempt.change("-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={n}", follow=False, log=log)
             assert answer.status in (200, 507), answer
             with open(log) as file:
-                injected = "(INJECTED)" in file.read()
+                met = "(INJECTED)" in file.read()
             assert_all_sign(hookd, attempt.receiver, attempt.secrets)
             hookd.restart()
             wait_for_change(hookd)
@@ -284,7 +282,7 @@ def test_a_call_that_fails_changes_nothing_or_is_made_up_for(template, directory
             attempt.end()
         finally:
             attempt.clear()
-        if not injected:
+        if not met:
             assert n > 1
             return
     raise AssertionError(f"{call}: never clean")
@@ -328,7 +326,7 @@ def test_a_backup_is_of_one_key(keyed):
         assert change.result().status == 200
     before = master_key(hookd)["id"]
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        with Traced(hookd.process.pid, "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=600000000"):
+        with injected(hookd.process.pid, "fsync:delay_enter=600000000"):
             backup = pool.submit(hookd.admin.post, "/v1/backup")
             wait_until(lambda: os.path.isdir(hookd.data + "/backup") and os.listdir(hookd.data + "/backup"))
             assert hookd.admin.post("/v1/rekey").json["code"] == "busy"

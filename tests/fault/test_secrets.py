@@ -15,9 +15,9 @@ import time
 
 import pytest
 
-from harness import LONG, PATIENCE, hookctl, is_signed, thread_of, wait_until
+from harness import LONG, PATIENCE, hookctl, is_signed, strace, traced, wait_until
 from ledger import leaked
-from secrets_of import (HOOKD, Traced, assert_all_sign, copy_of, edit_data, make_secrets, read, run_to_its_end)
+from secrets_of import (HOOKD, assert_all_sign, copy_of, edit_data, make_secrets, read, run_to_its_end)
 
 # ---- The canary (43) ------------------------------------------------------------------------------
 
@@ -64,7 +64,7 @@ def test_a_canary_is_nowhere(make_hookd, receive, directory):
     receiver = receive(lambda r: (500, {}, r.headers["Authorization"].encode()[:0]) if len(receiver.requests) % 3 else 204)
     places = {}
     trace = f"{directory}/channel"
-    with Traced(hookd.process.pid, "-s", "100000", "-xx", "-e", "trace=sendmsg,sendto,writev,write", log=trace):
+    with strace(hookd.process.pid, "-s", "100000", "-xx", "-e", "trace=sendmsg,sendto,writev,write", log=trace):
         shown = hookd.admin.post("/v1/endpoints", {"name": "canary", "url": receiver.url, "secret": canaries.text(0),
                                                    "headers": {"Authorization": canaries.header}, "retry_schedule_s": [1] * 9})
         assert shown.status == 201 and canaries.text(0).encode() in shown.body  # shown once, to who made it
@@ -376,8 +376,7 @@ def fits(request, secret):
 
 def rotate_and_crash(hookd, secret, n):
     """Kills hookd at the n-th commit from now on, which is that of the rotation or one beside it."""
-    with Traced(thread_of(hookd, "hookd-store"), "-e", "trace=fdatasync", "-e", f"inject=fdatasync:signal=KILL:when={n}",
-                follow=False):
+    with traced(hookd, f"fdatasync:signal=KILL:when={n}"):
         with contextlib.suppress(OSError):
             hookd.manage.post("/v1/endpoints/e/rotate-secret", {"secret": secret, "overlap_s": 3600})
         hookd.process.wait(20 * PATIENCE)

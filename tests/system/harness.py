@@ -320,19 +320,30 @@ def wait_until_held(hookd, thread="hookd-store"):
 
 
 @contextlib.contextmanager
-def traced(hookd, injection, thread="hookd-store"):
-    """Something is done to system calls of one thread of hookd; injection is strace's: "CALL:error=EIO", for example.
-    Ends with hookd, or with the block: a call that is being delayed then goes on at once."""
-    call = injection.split(":")[0]
-    tracer = subprocess.Popen(["strace", "-p", thread_of(hookd, thread),
-                               "-e", f"trace={call}", "-e", f"inject={injection}"],
+def strace(pid, *arguments, follow=True, log="/dev/null"):
+    """strace on a process that runs, or with follow=False on one thread, from when it is attached to the block's end."""
+    tracer = subprocess.Popen(["strace", *(["-f"] if follow else []), "-o", log, "-p", str(pid), *arguments],
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert "attached" in tracer.stderr.readline()
     try:
+        line = tracer.stderr.readline()  # "strace: Process 17 attached with 4 threads"
+        assert "attached" in line, line
         yield
     finally:
-        tracer.send_signal(signal.SIGINT)
+        # Not asked to end: it would wait for a process that it has killed and that nobody has waited for yet.
+        tracer.kill()
         tracer.communicate()
+
+
+def injected(pid, injection, follow=True):
+    """Something is done to system calls of a process or thread; injection is strace's: "CALL:error=EIO", for example.
+    Ends with the block: a call that is being delayed then goes on at once."""
+    call = injection.split(":")[0]
+    return strace(pid, "-e", f"trace={call}", "-e", f"inject={injection}", follow=follow)
+
+
+def traced(hookd, injection, thread="hookd-store"):
+    """The same to one thread of hookd."""
+    return injected(thread_of(hookd, thread), injection, follow=False)
 
 
 def check_data(hookd):
@@ -411,7 +422,8 @@ class Receiver:
 
         self.server = Server((address, port), Handler)
         if tls:
-            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
+            # Handshakes are made by the threads of the requests: one that does not end holds up nobody else.
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = self.server.server_address[1]
         self.url = f"{'https' if tls else 'http'}://{address}:{self.port}/"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)

@@ -1,14 +1,12 @@
 """Intake: the three forms of a submit, idempotency keys, and what is refused."""
 
 import json
-import os
 import random
-import subprocess
 import time
 
 import pytest
 
-from harness import seconds, wait_until
+from harness import seconds, traced, wait_until
 
 
 def payload(hookd, event):
@@ -210,21 +208,13 @@ def test_a_large_batch_is_not_kept_waiting_by_deliveries(make_hookd, receive):
     hookd = make_hookd({"intake": {"max_batch": "16M"}})
     receiver = receive(lambda r: time.sleep(random.uniform(0.02, 0.12)) or 204)
     hookd.admin.add_endpoint("e", receiver.url, types=["small"], max_in_flight=60)
-    task = next(t for t in os.listdir(f"/proc/{hookd.process.pid}/task")
-                if open(f"/proc/{hookd.process.pid}/task/{t}/comm").read() == "hookd-store\n")
-    tracer = subprocess.Popen(["strace", "-p", task, "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=50000"],
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(0.5)
-    try:
+    with traced(hookd, "fdatasync:delay_enter=50000"):
         for _ in range(5):
             assert batch(hookd, *[{"type": "small", "data": 1}] * 1000).status == 202
         receiver.wait_for(40)
         large = b'{"type":"large","data":"%s"}\n' % (b"y" * 900000)
         assert batch(hookd, *[large] * 12).status == 202
         assert hookd.manage.get("/v1/endpoints/e").json["queue"]["pending"] > 500
-    finally:
-        tracer.terminate()
-        tracer.wait()
 
 
 def test_an_event_for_nobody_is_kept_and_counted(hookd):
