@@ -586,6 +586,7 @@ static bool set_request(struct transfer_state *s, const struct transfer *transfe
 	SET(CURLOPT_URL, transfer->url);
 	SET(CURLOPT_PROTOCOLS_STR, transfer->https ? "https" : "http");
 	SET(CURLOPT_CONNECT_TO, &s->connect_to);
+	SET(CURLOPT_FRESH_CONNECT, 0L);
 	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body_len);
 	SET(CURLOPT_POSTFIELDS, transfer->body_len ? transfer->body : "");
 	SET(CURLOPT_HTTPHEADER, s->headers);
@@ -692,6 +693,38 @@ static void release(struct transfer *transfer, CURLcode code)
 	t->n_pool++;
 }
 
+/* Did the request meet the end of a connection that was kept from an earlier one? If that is met
+ * while reading, curl sends again by itself, though no more than five times. */
+static bool met_end_of_kept(const struct transfer_state *s, CURLcode code)
+{
+	long connections = 0;
+
+	if (code != CURLE_SEND_ERROR || s->header_bytes > 0 || memory_was_out())
+		return false;
+	curl_easy_getinfo(s->curl, CURLINFO_NUM_CONNECTS, &connections);
+	return connections == 0;
+}
+
+/* On a connection of its own, if any of its time is left. */
+static bool send_again(struct transfer_state *s)
+{
+	CURLM *multi = s->transfers->multi;
+	curl_off_t spent_us = 0;
+	long left_ms;
+
+	curl_easy_getinfo(s->curl, CURLINFO_TOTAL_TIME_T, &spent_us);
+	left_ms = (long)s->transfer->timeout_ms - (long)(spent_us / 1000);
+	if (left_ms <= 0)
+		return false;
+	s->error[0] = '\0';
+	curl_multi_remove_handle(multi, s->curl);
+	if (curl_easy_setopt(s->curl, CURLOPT_FRESH_CONNECT, 1L) != CURLE_OK ||
+		curl_easy_setopt(s->curl, CURLOPT_TIMEOUT_MS, left_ms) != CURLE_OK ||
+		curl_multi_add_handle(multi, s->curl) != CURLM_OK)
+		out_of_memory("a transfer");
+	return true;
+}
+
 static void collect_finished(struct transfers *t)
 {
 	CURLMsg *message;
@@ -706,6 +739,8 @@ static void collect_finished(struct transfers *t)
 			continue;
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&s);
 		transfer = s->transfer;
+		if (met_end_of_kept(s, code) && send_again(s))
+			continue;
 		judge(transfer, code);
 		release(transfer, code);
 		transfer->done(transfer);
