@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 
-from harness import Hookd, wait_until, write_config
+from harness import PATIENCE, Hookd, wait_until, write_config
 from ledger import Ledger
 
 TEST = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -25,7 +25,7 @@ STARTED, STOPPED, RELOADED, TROUBLE, FAILING, WORKING, DEAD, PAUSED, CHANGED, AT
 
 def run(*command, check=True, **options):
     """Runs a command; its status has to be 0 unless check is False."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, **options)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120 * PATIENCE, **options)
     assert not check or done.returncode == 0, f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done
 
