@@ -140,7 +140,7 @@ def test_every_request_is_signed_while_the_key_changes(keyed):
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         loading = pool.submit(load)
         try:
-            while len(receiver.requests) < 100:
+            while len(receiver.requests) < 100 and not loading.done():
                 assert hookd.admin.post("/v1/rekey").status == 200
         finally:
             stopping.set()

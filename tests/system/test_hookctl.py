@@ -217,7 +217,10 @@ def fake_hookd(directory, *answers):
         head, _, body = data.partition(b"\r\n\r\n")
         length = re.search(rb"(?i)content-length: *(\d+)", head)
         while length and len(body) < int(length[1]):
-            body += connection.recv(65536)
+            piece = connection.recv(65536)
+            if not piece:
+                return None
+            body += piece
         return body
 
     def end():
@@ -1424,7 +1427,7 @@ def test_batch_opens_a_connection_again_that_ended_while_it_was_idle(directory):
         process.stdin.flush()
         wait_until(lambda: len(asked) == 1)
         time.sleep(0.5)
-        out, err = process.communicate()
+        out, err = process.communicate(timeout=30 * PATIENCE)
     assert process.returncode == DONE and len(asked) == 2, err
     assert len(out.splitlines()) == 1001
 

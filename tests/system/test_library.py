@@ -96,8 +96,8 @@ def test_the_examples_in_python_work_together(hookd):
                                      env={**os.environ, "HOOKD_SOCKETS": hookd.sockets}).stdout.strip()
         event = run()
         assert run() == event
+        hookd.manage.wait_for(event, "e", "delivered", 20)
         assert receiver.stdout.readline() == "order.paid {'order': 4711}\n"
-        hookd.manage.wait_for(event, "e", "delivered")
         # A request that nobody signed.
         hookd.admin.add_endpoint("other", f"http://127.0.0.1:{port}/", types=["x"])
         answer = hookd.admin.post("/v1/endpoints/other/test")

@@ -289,10 +289,14 @@ def test_a_server_that_knows_some_names_only_is_no_reason_to_try_others_for_ever
 def test_many_attempts_for_a_silent_name_ask_once_and_end_together(resolving, names):
     names.answers["silent.example.com"] = SILENCE
     add_named(resolving, "silent", 8080, timeout_s=4, max_in_flight=50)
-    events = [resolving.submit.submit("silent", i)["id"] for i in range(50)]
-    for event in events:
-        assert_is_the_names_fault(resolving, event, "silent", 20)
-    assert len([q for q in names.asked if q == ("silent.example.com", 1)]) <= 12
+    batch = b"\n".join(b'{"type": "silent", "data": 1}' for _ in range(50))
+    stored = resolving.submit.call("POST", "/v1/events", batch, {"Content-Type": "application/x-ndjson"}).json["items"]
+    begin = time.monotonic()
+    for event in stored:
+        assert_is_the_names_fault(resolving, event["id"], "silent", 20)
+    # What was found is remembered for five seconds; each question is sent three times.
+    n_questions = 2 + (time.monotonic() - begin) // 5
+    assert len([q for q in names.asked if q == ("silent.example.com", 1)]) <= 3 * n_questions
 
 
 @pytest.mark.parametrize("answer, state", [(["127.0.0.1"], "delivered"), (SILENCE, "dead")])

@@ -136,6 +136,6 @@ def test_prometheus_reads_the_metrics(make_hookd, directory):
         assert wait_for("histogram_quantile(0.5, hookd_commit_duration_seconds_bucket)")
         assert wait_for('scrape_samples_scraped{job="hookd"} > 50')
     finally:
-        server.terminate()
+        server.kill()
         server.wait()
         manager.close()

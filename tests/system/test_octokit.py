@@ -94,21 +94,24 @@ def audit(ledger):
 def produce(ledger, submissions, pace=0, is_in_vain=lambda: False):
     """Producers at work; returns when all is stored, or that is in vain."""
     submissions = iter(submissions)
-    lock = threading.Lock()
+    lock, over = threading.Lock(), threading.Event()
 
     def run():
-        while True:
+        while not over.is_set():
             with lock:
                 submission = next(submissions, None)
             if submission is None:
                 return
             if ledger.submit(submission) != "stored":
-                ledger.insist([submission], is_in_vain)
+                ledger.insist([submission], lambda: over.is_set() or is_in_vain())
             time.sleep(pace)
 
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        for worker in [pool.submit(run) for _ in range(6)]:
-            worker.result()
+        try:
+            for worker in [pool.submit(run) for _ in range(6)]:
+                worker.result()
+        finally:
+            over.set()
 
 
 def test_every_github_payload_reaches_every_tenant_verified_and_unchanged(ledger, payloads):
@@ -134,12 +137,11 @@ def under_load(ledger, payloads, damage):
         try:
             for _ in range(KILLS):
                 damage()
-        except BaseException:
-            failed.set()
-            raise
+            stop.set()
+            producing.result()
         finally:
             stop.set()
-        producing.result()
+            failed.set()
     ledger.settle(180)
     audit(ledger)
 
