@@ -328,7 +328,7 @@ def flood(hookd, prefix):
 
 def test_floods_without_a_line_end_are_cut_off_in_bounded_memory_and_hold_up_nobody(make_hookd):
     """Most at once; a chunk's extension, with which the HTTP reader cannot go on, at the deadline."""
-    hookd = make_hookd({"intake": {"request_timeout": "2s"}})
+    hookd = make_hookd({"intake": {"request_timeout": f"{round(2 * PATIENCE)}s"}})
     flood(hookd, b"")
     before = memory(hookd, "VmRSS")
     forget_peak(hookd)
@@ -341,7 +341,7 @@ def test_floods_without_a_line_end_are_cut_off_in_bounded_memory_and_hold_up_nob
             assert hookd.submit.get("/v1/health").status == 200
             took.append(time.monotonic() - begin)
         taken = [f.result() for f in floods]
-    # For two seconds; a busy machine makes a few of the answers slow.
+    # For some seconds; a busy machine makes a few of the answers slow.
     assert len(took) > 4 and sum(seconds > 0.5 * PATIENCE for seconds in took) <= 2, took
     # Beyond what hookd reads, the kernel's socket buffer takes some.
     assert max(taken) < 1 << 20

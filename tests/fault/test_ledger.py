@@ -411,7 +411,7 @@ def test_a_hang_is_seen_and_an_end_is_none(hookd):
         wait_until(lambda: watch.n > n + 3)
         assert hung(watch) == []
         hookd.process.send_signal(signal.SIGSTOP)
-        time.sleep(watch.bound_s + 1)
+        time.sleep(2 * watch.bound_s + 1)
         hookd.process.send_signal(signal.SIGCONT)
         wait_until(lambda: watch.late)
     assert "allowed" in hung(watch)[0]
