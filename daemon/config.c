@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -474,13 +475,28 @@ static int end_value(struct reading *r)
 	return -EINVAL;
 }
 
+/* How long a line's part of a value is without the comment behind it. In lines that go on with a
+ * value inih leaves comments to us. */
+static size_t length_of_part(const char *text)
+{
+	size_t len = 0;
+	bool after_space = false;
+
+	for (size_t i = 0; text[i] && !(text[i] == ';' && after_space); i++) {
+		after_space = isspace((unsigned char)text[i]);
+		if (!after_space)
+			len = i + 1;
+	}
+	return len;
+}
+
 static int add_to_value(struct reading *r, const char *text)
 {
-	size_t len = strlen(r->value);
+	size_t len = strlen(r->value), more = length_of_part(text);
 
-	if (len + 1 + strlen(text) >= sizeof(r->value))
+	if (len + 1 + more >= sizeof(r->value))
 		return refuse_key(r, "expected a value of less than 4096 characters", r->key_line);
-	snprintf(r->value + len, sizeof(r->value) - len, "%s%s", len ? " " : "", text);
+	snprintf(r->value + len, sizeof(r->value) - len, "%s%.*s", len ? " " : "", (int)more, text);
 	return 0;
 }
 
@@ -779,6 +795,10 @@ void config_print(const struct config *config, FILE *file)
 			snprintf(value, sizeof(value), "%s", keys[i].special);
 		else
 			format_value(&keys[i], at, value);
-		print_words(value, strlen(keys[i].name) + 2, file);
+		/* A path fits a line; broken, it might begin another one with a comment's #. */
+		if (keys[i].kind == K_PATH)
+			fprintf(file, " %s\n", value);
+		else
+			print_words(value, strlen(keys[i].name) + 2, file);
 	}
 }

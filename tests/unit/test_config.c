@@ -15,6 +15,7 @@
 #define N(array) (sizeof(array) / sizeof((array)[0]))
 #define FILE_MAX 65536
 #define LINE_MAX_LEN 198
+#define PATH_MAX_LEN 188
 
 /* ---- Files ---- */
 
@@ -513,7 +514,13 @@ static void test_of_two_mistakes_one_is_told_as_it_is(void **state)
 
 static void test_comment_may_follow_a_value_behind_a_semicolon(void **state)
 {
-	assert_int_equal(read_good(state, "[store]\nbudget = 1G ; ten\n").store.budget, 1 << 30);
+	struct config config = read_good(state,
+		"[store]\nbudget = 1G ; ten\n[network]\nports = ; of\n 80 ; one\n 443\t;; and another\n"
+		"ca_file = /a;b\n /c;d ;e\n");
+
+	assert_int_equal(config.store.budget, 1 << 30);
+	assert_int_equal(config.network.ports.n, 2);
+	assert_string_equal(config.network.ca_file, "/a;b /c;d");
 }
 
 static void test_lines_may_end_as_on_other_systems(void **state)
@@ -714,6 +721,27 @@ static void test_printed_defaults_read_back_the_same(void **state)
 	assert_reads_back(state, "");
 }
 
+/* A line that begins with # would be a comment, and white space at a line's ends would be lost. */
+static void test_any_path_is_printed_so_that_it_reads_back(void **state)
+{
+	static const char *const ends[] = {
+		"", " #b", " #b #c d", "  b", " \t b", " ; gone", " [b]", " b = c"};
+	char path[LINE_MAX_LEN], text[512];
+
+	for (int len = 1; len <= PATH_MAX_LEN; len++) {
+		memset(path, 'a', (size_t)len);
+		path[0] = '/';
+		path[len] = '\0';
+		for (size_t i = 0; i < N(ends); i++) {
+			if ((size_t)len + strlen(ends[i]) > PATH_MAX_LEN)
+				continue;
+			snprintf(
+				text, sizeof(text), "[network]\nca_file =\n %s%s\n", path, ends[i]);
+			assert_reads_back(state, text);
+		}
+	}
+}
+
 static void test_printed_values_read_back_the_same(void **state)
 {
 	for (size_t i = 0; i < N(value_cases); i++) {
@@ -778,6 +806,7 @@ int main(void)
 		cmocka_unit_test(test_payload_may_be_an_eighth_of_the_budget),
 		cmocka_unit_test(test_printed_defaults_read_back_the_same),
 		cmocka_unit_test(test_printed_values_read_back_the_same),
+		cmocka_unit_test(test_any_path_is_printed_so_that_it_reads_back),
 		cmocka_unit_test(test_every_rate_reads_back_the_same),
 	};
 
