@@ -48,10 +48,11 @@ def test_a_backup_under_load_has_all_that_was_answered_before_it(make_hookd, dir
         ledger.add_endpoint("ok", headers={"X-Token": "of-ok"})
         ledger.add_endpoint("flaky", manner={"fail": 0.3}, retry_schedule_s=[1] * 50)
         ledger.add_endpoint("slow", tenant="acme", manner={"delay_s": 0.3})
+        answered = lambda: {id for s in list(ledger.submissions) for id in s.ids}
         with ledger.producers(6, pace_s=0.01):
             time.sleep(1.0)
-            promised = wait_until(lambda: (lambda ids: ids if len(ids) > 30 else None)(
-                {id for s in list(ledger.submissions) for id in s.ids}))
+            wait_until(lambda: len(answered()) > 30)
+            promised = answered()
             copy = backup_of(hookd)
             time.sleep(0.3)
         assert hookd.stop() == 0

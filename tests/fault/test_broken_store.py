@@ -12,7 +12,7 @@ from ledger import Ledger, assert_holds
 def test_when_the_store_breaks_under_load_everybody_is_answered_and_the_end_is_prompt(make_hookd, error):
     hookd = make_hookd()
     with Ledger(hookd, seed=7) as ledger:
-        ledger.add_endpoint("ok", max_in_flight=8)
+        ledger.add_endpoint("ok", max_in_flight=64)
         for _ in range(50 if LONG else 8):
             with ledger.producers(40, pace_s=0, react=lambda submissions, stop: None):
                 time.sleep(0.2)

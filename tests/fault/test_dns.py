@@ -117,11 +117,11 @@ def test_what_does_not_fit_a_datagram_is_asked_for_over_tcp(happened):
 
 def test_meanwhile_others_are_delivered_and_hookd_answers_as_if_nothing_were(happened):
     _, _, _, attempts, calls = happened
-    assert len(attempts) >= 5
+    assert len(attempts) > 20
     for durations in (attempts, calls):
         # A busy machine makes a few of them slow. Who waits for a name waits until it is given up, or each time.
         assert statistics.median(durations) < 0.02 * PATIENCE
-        assert sum(duration > 0.4 * PATIENCE for duration in durations) <= 3 and max(durations) < GIVEN_UP_S[0]
+        assert sum(duration > 0.4 for duration in durations) <= 3 and max(durations) < GIVEN_UP_S[0]
 
 
 # ---- Between the check and the connection -----------------------------------------------------
