@@ -54,6 +54,7 @@ struct transfer_state {
 	/* Of this transfer: */
 	const char *refusal;
 	unsigned n_begun; /* requests, each on a connection whose peer was checked */
+	bool connected; /* a request has begun, and no other connection is being made since */
 	bool headers_complete;
 	size_t header_bytes, response_bytes;
 	int socket_error;
@@ -260,6 +261,7 @@ static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct cur
 		return CURL_SOCKET_BAD;
 	}
 	unwatch(s->transfers, fd); /* what had this number before is closed */
+	s->connected = false;
 	return fd;
 }
 
@@ -282,6 +284,7 @@ static int on_before_request(
 	if (!may_use(s->transfer, &peer))
 		return CURL_PREREQFUNC_ABORT;
 	s->n_begun++;
+	s->connected = true;
 	return CURL_PREREQFUNC_OK;
 }
 
@@ -405,7 +408,7 @@ static void judge_timeout(struct transfer *transfer)
 	long connections = 0;
 
 	peer_format(&transfer->peer, peer);
-	if (transfer->state->n_begun) {
+	if (transfer->state->connected) {
 		transfer->result = RESULT_TIMEOUT; /* the attempt says within what time */
 		say(transfer, "timeout");
 		return;
@@ -694,12 +697,14 @@ static void release(struct transfer *transfer, CURLcode code)
 }
 
 /* Did the request meet the end of a connection that was kept from an earlier one? If that is met
- * while reading, curl sends again by itself, though no more than five times. */
+ * while reading, curl sends again by itself, though no more than five times; then a clean end is a
+ * failure to send for it, and a reset one to receive. */
 static bool met_end_of_kept(const struct transfer_state *s, CURLcode code)
 {
 	long connections = 0;
 
-	if (code != CURLE_SEND_ERROR || s->header_bytes > 0 || memory_was_out())
+	if ((code != CURLE_SEND_ERROR && code != CURLE_RECV_ERROR) || !s->connected ||
+		s->header_bytes > 0 || memory_was_out())
 		return false;
 	curl_easy_getinfo(s->curl, CURLINFO_NUM_CONNECTS, &connections);
 	return connections == 0;
@@ -753,6 +758,7 @@ static void begin(struct transfer_state *s, struct transfer *transfer)
 	s->transfer = transfer;
 	s->refusal = NULL;
 	s->n_begun = 0;
+	s->connected = false;
 	s->headers_complete = false;
 	s->header_bytes = s->response_bytes = 0;
 	s->socket_error = 0;

@@ -428,6 +428,34 @@ def test_what_is_swallowed_is_no_connection_in_time_and_the_next_address_is_trie
     assert delivery["attempts"] == 1 and 950 <= attempt["duration_ms"] < 9000
 
 
+@pytest.mark.parametrize("gone, others", [("12.0.0.3", []), ("12.0.0.4", [V4])])
+def test_an_address_that_swallows_once_its_kept_connection_has_ended_is_no_connection(world, start, gone, others):
+    """The request met the end of the kept one, and a new one cannot be made."""
+    def serve(connection):
+        while connection.read_request() and len(receiver.ids) != 2:
+            connection.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+        if len(receiver.ids) == 2:
+            world.network.swallow(gone)
+
+    with world.network.inside():
+        receiver = Hostile(serve, "::", PORT + 1)
+    hookd = start()
+    hookd.configure({"network": {"allow_http": "yes", "dns_servers": f"{OWN[0]}:53"},
+                     "delivery": {"connect_timeout": "1s"}}, local=False)
+    hookd.reload()
+    world.names.answers["e.example.com"] = [gone, *others]
+    assert owe(hookd, "e", f"http://e.example.com:{PORT + 1}/").wait()["last_attempt"]["address"] == f"{gone}:{PORT + 1}"
+    event = hookd.submit.submit("e", 2)["id"]
+    delivery = wait_until(lambda: (lambda d: d if d["state"] != "pending" else None)(hookd.manage.delivery(event, "e")))
+    attempt = delivery["last_attempt"]
+    assert delivery["attempts"] == 1 and receiver.ids.count(event) == 1 + len(others)
+    if others:
+        assert (attempt["result"], attempt["address"]) == ("ok", f"{V4}:{PORT + 1}")
+    else:
+        assert (attempt["result"], attempt["message"]) == ("connect", f"no connection to {gone}:{PORT + 1} in time")
+    receiver.close()
+
+
 # ---- One dead endpoint among many -------------------------------------------------------------
 
 

@@ -8,12 +8,14 @@ import dataclasses
 import gzip
 import os
 import re
+import shutil
 import socket
 import time
 import typing
 
 import pytest
 
+from authority import Authority
 from harness import PATIENCE, Receiver, closed_port, injected, strace, wait_until
 from hostile import QUARANTINE, Hostile, owe, running_hookd
 
@@ -383,17 +385,28 @@ def test_an_upload_that_meets_the_end_of_a_kept_connection_is_sent_again_within_
     receiver.close()
 
 
-def test_however_many_kept_connections_have_ended_one_attempt_gets_through(make_hookd):
+@pytest.mark.parametrize("end", ["closed", "reset", "closed without a word of TLS"])
+def test_however_many_kept_connections_have_ended_one_attempt_gets_through(make_hookd, directory, end):
     """libcurl sends again five times by itself, and takes kept ones each time; then comes a new one."""
-    kept = []
+    kept, authority = [], Authority(directory) if "TLS" in end else None
 
     def serve(connection):
+        if authority:
+            connection.start_tls(context)
         while connection.read_request() and connection.number not in kept:
             time.sleep(0.3)  # so that others come meanwhile, on connections of their own
             connection.send(head("204 No Content"))
+        if end == "reset":
+            connection.reset()
 
     hookd, receiver = make_hookd({"senders": {"count": "1"}}), Hostile(serve)
-    hookd.admin.add_endpoint("kept", receiver.url, retry_schedule_s=[], max_in_flight=8)
+    url, members = receiver.url, {}
+    if authority:
+        context = authority.issue(["IP:127.0.0.1"])
+        os.mkdir(os.path.join(hookd.directory, "ca"))
+        shutil.copy(authority.certificate, os.path.join(hookd.directory, "ca", "ours.pem"))
+        url, members = url.replace("http:", "https:"), {"ca": "ours.pem"}
+    hookd.admin.add_endpoint("kept", url, retry_schedule_s=[], max_in_flight=8, **members)
     batch = b"\n".join(b'{"type": "t", "data": 1}' for _ in range(24))  # at once, so that eight are under way
     stored = hookd.submit.call("POST", "/v1/events", batch, {"Content-Type": "application/x-ndjson"}).json["items"]
     for event in stored:
