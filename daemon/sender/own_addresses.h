@@ -25,3 +25,7 @@ void own_addresses_deinit(struct own_addresses *own);
 /* Sees to it that networks are up to date; before each use. Returns 0 or a negative errno; then
  * they must not be relied upon. */
 int own_addresses_refresh(struct own_addresses *own);
+
+/* Has this machine an address from which it could send there? Connecting a datagram socket sends
+ * nothing. */
+bool has_way_to(const struct peer *peer);

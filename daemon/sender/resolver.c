@@ -25,7 +25,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
-#include <unistd.h>
 
 #include <ares.h>
 #include <event2/event.h>
@@ -34,6 +33,7 @@
 #include "../loop.h"
 #include "../out_of_memory.h"
 #include "hosts.h"
+#include "own_addresses.h"
 
 /* Each try waits twice as long as the last, for each server: 4.9 s with one server, 14.7 s with the
  * three that resolv.conf may have, which is within an attempt's usual 15 s. Nothing depends on it:
@@ -205,22 +205,6 @@ static bool take_addresses(
 	if (*ttl_s < TTL_MIN_S)
 		*ttl_s = TTL_MIN_S;
 	return true;
-}
-
-/* Whether this machine has a way to the IPv6 internet; connecting a datagram socket sends nothing.
- */
-static bool has_way_to(const struct peer *peer)
-{
-	struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons(443)};
-	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	bool connected;
-
-	if (fd < 0)
-		return false;
-	memcpy(&address.sin6_addr, peer->bytes, 16);
-	connected = connect(fd, (struct sockaddr *)(void *)&address, sizeof(address)) == 0;
-	close(fd);
-	return connected;
 }
 
 /*

@@ -19,6 +19,7 @@
 #include "../loop.h"
 #include "../out_of_memory.h"
 #include "memory.h"
+#include "own_addresses.h"
 
 #define HEADER_BYTES_MAX 65536
 /* Of a body, 16 KiB are read at most: what is left of them when the last piece comes is its size.
@@ -388,7 +389,11 @@ static void judge_connect(struct transfer *transfer)
 		transfer->fault = FAULT_MEMORY;
 		break;
 	case EADDRNOTAVAIL:
-		transfer->fault = FAULT_PORTS;
+		if (has_way_to(&transfer->peer))
+			transfer->fault = FAULT_PORTS;
+		else
+			say(transfer, "no connection to %s: this machine has no IPv6 address",
+				peer);
 		break;
 	case ECONNREFUSED:
 		say(transfer, "connection refused by %s", peer);

@@ -50,8 +50,7 @@ class Namespace:
         os.close(outer)
         self.run("ip", "link", "set", "lo", "up")
         for own, family in zip(OWN, ("-4", "-6")):
-            self.add_address(own)
-            self.run("ip", family, "route", "add", "local", "default", "dev", "lo", "src", own)
+            self.give_own(own, family)
         self.run("nft", "-f", "-", input=WATCH)
 
     @contextlib.contextmanager
@@ -69,12 +68,27 @@ class Namespace:
         with self.inside():
             return subprocess.run(command, input=input, check=True, capture_output=True, text=True).stdout
 
+    def give_own(self, address, family):
+        self.add_address(address)
+        self.run("ip", family, "route", "add", "local", "default", "dev", "lo", "src", address)
+
     def add_address(self, address):
         nodad = ["nodad"] if ":" in address else []
         self.run("ip", "addr", "add", f"{address}/{128 if nodad else 32}", "dev", "lo", *nodad)
 
     def remove_address(self, address):
         self.run("ip", "addr", "del", f"{address}/{128 if ':' in address else 32}", "dev", "lo")
+
+    @contextlib.contextmanager
+    def without_ipv6(self):
+        """As administrators switch it off: no interface has an IPv6 address, not even loopback."""
+        switch = "/proc/sys/net/ipv6/conf/all/disable_ipv6"
+        self.run("sh", "-c", f"echo 1 > {switch}")
+        try:
+            yield
+        finally:
+            self.run("sh", "-c", f"echo 0 > {switch}")
+            self.give_own(OWN[1], "-6")
 
     def swallow(self, network):
         """From now on nothing that is sent there is ever answered."""

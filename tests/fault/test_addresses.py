@@ -456,6 +456,20 @@ def test_an_address_that_swallows_once_its_kept_connection_has_ended_is_no_conne
     receiver.close()
 
 
+def test_without_ipv6_a_receiver_that_has_nothing_else_is_no_connection(world, start):
+    """There is then no address to send from, which the kernel tells as it tells that no port is left."""
+    hookd = start()
+    with world.network.without_ipv6():
+        world.names.answers["both.example.com"] = [V6, V4]
+        for endpoint, host in [("both", "both.example.com"), ("literal", f"[{V6}]")]:
+            delivery = owe(hookd, endpoint, f"http://{host}:{PORT + 1}/").wait()  # where nobody listens
+            attempt = delivery["last_attempt"]
+            assert (attempt["result"], delivery["attempts"]) == ("connect", 1)
+            assert attempt["message"] == f"no connection to [{V6}]:{PORT + 1}: this machine has no IPv6 address"
+        assert hookd.manage.get("/v1/status").json["problems"] == []
+        assert address_used(world, hookd, "used", [V6, V4]) == V4
+
+
 # ---- One dead endpoint among many -------------------------------------------------------------
 
 
