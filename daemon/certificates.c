@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/err.h>
+#include <openssl/pem.h>
+
 #include "endpoint.h"
 
 struct file {
@@ -52,6 +55,21 @@ void certificates_free(struct certificates *c)
 	free(c);
 }
 
+/* As libcurl will read it: all of it is PEM, with a certificate in it. */
+static bool has_certificate(const char *pem, size_t len)
+{
+	BIO *bio = BIO_new_mem_buf(pem, (int)len);
+	STACK_OF(X509_INFO) *all = bio ? PEM_X509_INFO_read_bio(bio, NULL, NULL, NULL) : NULL;
+	bool found = false;
+
+	for (int i = 0; i < sk_X509_INFO_num(all); i++)
+		found = found || sk_X509_INFO_value(all, i)->x509;
+	sk_X509_INFO_pop_free(all, X509_INFO_free);
+	BIO_free(bio);
+	ERR_clear_error();
+	return found;
+}
+
 static bool read_file(const struct certificates *c, struct file *file)
 {
 	char path[4096];
@@ -65,7 +83,8 @@ static bool read_file(const struct certificates *c, struct file *file)
 	if (file->pem)
 		file->len = fread(file->pem, 1, CERTIFICATES_FILE_MAX, stream);
 	fclose(stream);
-	return file->len > 0 && file->len < CERTIFICATES_FILE_MAX;
+	return file->len > 0 && file->len < CERTIFICATES_FILE_MAX &&
+		has_certificate(file->pem, file->len);
 }
 
 const char *certificates_find(struct certificates *c, const char *name, size_t *len)

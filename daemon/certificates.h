@@ -15,8 +15,8 @@ struct certificates;
 struct certificates *certificates_new(const char *directory); /* borrowed for good */
 void certificates_free(struct certificates *certificates); /* NULL is fine */
 
-/* The content of a file, until the next certificates_forget(). NULL: it is missing, empty or too
- * large. */
+/* The content of a file, until the next certificates_forget(). NULL: it is missing, too large,
+ * or not what certificates are in: PEM. */
 const char *certificates_find(struct certificates *certificates, const char *name, size_t *len);
 
 /* Files may have changed. */

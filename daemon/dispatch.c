@@ -459,7 +459,8 @@ static void explain_unsent(const struct slot *slot, int error, char text[static 
 	if (error == -ENOKEY)
 		snprintf(text, UNSENT_SIZE, "its secret cannot be opened (rotate-secret)");
 	else if (error == -ENOENT)
-		snprintf(text, UNSENT_SIZE, "its CA file %s cannot be read", slot->settings->ca);
+		snprintf(text, UNSENT_SIZE, "its CA file %s cannot be read as PEM",
+			slot->settings->ca);
 	else
 		snprintf(text, UNSENT_SIZE, "%s",
 			error == -EAGAIN ? "no sender is free" : strerror(-error));

@@ -1,6 +1,7 @@
 """Names, addresses and TLS: requests go only where they may, and only to whom they are meant for."""
 
 import os
+import ssl
 import time
 
 import pytest
@@ -55,13 +56,25 @@ def test_an_endpoints_own_authority_is_used_for_it_alone(make_hookd, authority, 
     assert last_attempt(hookd, "stranger", receiver.url)["result"] == "tls"
 
 
-def test_an_authority_file_that_is_missing_costs_no_attempt(hookd, receive):
-    receiver = receive()
-    hookd.admin.add_endpoint("e", receiver.url, ca="missing.pem")
+@pytest.mark.parametrize("form", [None, "DER", "PEM of a key alone", "PEM that ends within"])
+def test_an_authority_file_that_cannot_be_read_costs_no_attempt_and_is_named(make_hookd, authority, receive, form):
+    hookd = make_hookd({"network": {"allow_private": "127.0.0.0/8"}}, local=False, start=False)
+    os.mkdir(os.path.join(hookd.directory, "ca"))
+    with open(authority.certificate, "rb") as certificate, open(authority.key, "rb") as key:
+        pem, private = certificate.read(), key.read()
+    content = {"DER": ssl.PEM_cert_to_DER_cert(pem.decode()), "PEM of a key alone": private,
+               "PEM that ends within": pem + pem[:100]}.get(form)
+    if content:
+        with open(os.path.join(hookd.directory, "ca", "partner.pem"), "wb") as file:
+            file.write(content)
+    hookd.start()
+    receiver = receive(tls=authority.issue(["IP:127.0.0.1"]))
+    hookd.admin.add_endpoint("e", receiver.url, ca="partner.pem")
     event = hookd.submit.submit("t", 1)["id"]
-    wait_until(lambda: "its CA file missing.pem cannot be read" in hookd.log())
+    wait_until(lambda: "an attempt for e cannot be made: its CA file partner.pem cannot be read" in hookd.log())
     delivery = hookd.manage.delivery(event, "e")
     assert delivery["state"] == "pending" and delivery["attempts"] == 0 and delivery["history"] == []
+    assert problems(hookd) == [] and "ca_file" not in hookd.log()
 
 
 # ---- Names ------------------------------------------------------------------------------------
