@@ -150,7 +150,9 @@ static void on_outcome_stored(struct op *op)
 	if (op->result == ENGINE_OK && outcome->kind == OUTCOME_DELIVERED &&
 		after->state == DELIVERY_DELIVERED)
 		d->options.metrics->finished[DELIVERY_DELIVERED]++;
-	if (op->result == ENGINE_OK && dead && after->state == DELIVERY_DEAD) {
+	/* Of an old turn, it was dead before, and is counted. */
+	if (op->result == ENGINE_OK && dead && after->state == DELIVERY_DEAD &&
+		after->turn == outcome->turn) {
 		d->options.metrics->finished[DELIVERY_DEAD]++;
 		if (slot)
 			reports_dead(d->options.reports, slot, after, storing->type,

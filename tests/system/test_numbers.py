@@ -32,6 +32,24 @@ def busy(hookd, receive):
     return hookd
 
 
+@pytest.mark.parametrize("end", ["cancelled", "removed with its endpoint"])
+def test_a_dead_letter_counts_once_though_its_last_attempt_fails_after_that(hookd, receive, end):
+    release = []
+    receiver = receive(lambda r: wait_until(lambda: release, 20) and 500)
+    hookd.admin.add_endpoint("slow", receiver.url, retry_schedule_s=[])
+    event = hookd.submit.submit("t", 1)["id"]
+    receiver.wait_for(1)
+    if end == "cancelled":
+        assert hookd.manage.post("/v1/deliveries/cancel", {"ids": [event]}).json["changed"] == 1
+    else:
+        assert hookd.admin.call("DELETE", "/v1/endpoints/slow").status == 204
+    release.append(1)
+    wait_until(lambda: hookd.manage.get(f"/v1/deliveries/{event}/slow").json["history"])
+    hookd.submit.submit("t", 2)  # what was committed before has been counted before it is answered
+    assert hookd.metric("hookd_deliveries_finished_total", state="dead") == 1
+    assert "dead letter" not in hookd.log()
+
+
 def test_status_says_how_hookd_is(busy):
     status = busy.manage.get("/v1/status").json
     assert status["version"] and status["started_at"].endswith("Z") and status["problems"] == []
