@@ -40,7 +40,7 @@ struct sender {
 	pid_t pid;
 	unsigned place; /* 0 to count - 1, of the current generation */
 	bool ready, unfit, leaving, for_suspects, reaped;
-	uint64_t deadline; /* in ticks: to be ready */
+	uint64_t deadline; /* in ticks: to be ready, and to leave */
 	int64_t started_us;
 	unsigned n_jobs;
 	struct sending_job *jobs;
@@ -290,12 +290,29 @@ static void on_child(evutil_socket_t fd, short what, void *user)
 	}
 }
 
+static void let_ticks_pass(struct senders *s)
+{
+	static const struct timeval second = {1, 0};
+
+	if (!event_pending(s->tick, EV_TIMEOUT, NULL) && event_add(s->tick, &second) < 0)
+		out_of_memory("the clock of senders");
+}
+
+/* With nothing left to do it has to go, be it that it is another's by now. */
+static void limit_leaving(struct sender *sender)
+{
+	if (sender->leaving && sender->ready && sender->n_jobs == 0)
+		sender->deadline = sender->senders->ticks + GRACE_TICKS;
+}
+
 static void leave(struct sender *sender)
 {
 	if (sender->leaving || !sender->channel)
 		return;
 	sender->leaving = true;
 	send_plain(sender, FRAME_STOP);
+	limit_leaving(sender);
+	let_ticks_pass(sender->senders);
 }
 
 /* The job that has just ended is not what kills senders. */
@@ -315,7 +332,7 @@ static bool hangs(const struct sender *sender)
 {
 	uint64_t now = sender->senders->ticks;
 
-	if (!sender->ready && now > sender->deadline)
+	if ((!sender->ready || (sender->leaving && sender->n_jobs == 0)) && now > sender->deadline)
 		return true;
 	for (const struct sending_job *job = sender->jobs; job; job = job->next) {
 		if (now > job->deadline)
@@ -336,18 +353,10 @@ static void on_file_changed(const char *path, void *user)
 static bool is_owed(const struct senders *s)
 {
 	for (const struct sender *sender = s->all; sender; sender = sender->next) {
-		if (sender->channel && (!sender->ready || sender->jobs))
+		if (sender->channel && (!sender->ready || sender->jobs || sender->leaving))
 			return true;
 	}
 	return false;
-}
-
-static void let_ticks_pass(struct senders *s)
-{
-	static const struct timeval second = {1, 0};
-
-	if (!event_pending(s->tick, EV_TIMEOUT, NULL) && event_add(s->tick, &second) < 0)
-		out_of_memory("the clock of senders");
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *user)
@@ -383,6 +392,7 @@ static bool take_outcome(struct sender *sender, struct byte_reader *body)
 	if (!job || job->sender != sender)
 		return false;
 	detach(job);
+	limit_leaving(sender);
 	if (sender == s->suspects)
 		acquit(sender);
 	s->options.callbacks->outcome(s->options.user, job, &outcome);

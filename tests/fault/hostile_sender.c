@@ -74,11 +74,21 @@ static uint8_t receive_frame(size_t *len)
 	return head[4];
 }
 
-/* Waits for a request; returns its slot. */
-static uint64_t receive_request(void)
+/* Returns the slot of the request that was received. */
+static uint64_t read_request(size_t len)
 {
 	struct network networks[CONFIG_LIST_MAX];
 	struct sender_request request;
+
+	if (!frame_get_request(
+		    &(struct byte_reader){input, input + len, false}, &request, networks))
+		abort();
+	return request.slot;
+}
+
+/* Waits for a request; returns its slot. */
+static uint64_t receive_request(void)
+{
 	uint8_t type;
 	size_t len;
 
@@ -87,10 +97,7 @@ static uint64_t receive_request(void)
 		if (type == FRAME_STOP)
 			exit(0);
 	} while (type != FRAME_REQUEST);
-	if (!frame_get_request(
-		    &(struct byte_reader){input, input + len, false}, &request, networks))
-		abort();
-	return request.slot;
+	return read_request(len);
 }
 
 static size_t put_outcome(uint8_t *bytes, uint64_t slot)
@@ -329,6 +336,16 @@ static void fill_the_longest_frame(void)
 	send_frame(FRAME_OUTCOME, bytes, sizeof(bytes));
 }
 
+static void never_leave(void)
+{
+	size_t len;
+
+	for (;;) {
+		if (receive_frame(&len) == FRAME_REQUEST)
+			send_outcome(read_request(len));
+	}
+}
+
 static void behave(void)
 {
 	for (;;)
@@ -372,6 +389,7 @@ static const struct {
 	MANNER(dribble),
 	MANNER(leave_and_stay),
 	MANNER(fill_the_longest_frame),
+	MANNER(never_leave),
 };
 
 /* Takes the manner from the file, which only one can. */

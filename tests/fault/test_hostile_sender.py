@@ -3,6 +3,7 @@ neither descriptors nor memory go with it. hostile_sender.c has the manners.
 """
 
 import concurrent.futures
+import contextlib
 import os
 import re
 
@@ -55,13 +56,21 @@ SCENES_AT_ONCE = 7
 MEMORY = (256 if INSTRUMENTED else 32) << 20  # sanitizers keep what was freed
 
 
+def take_turns(hookd, manner):
+    """New senders, of which one takes the manner."""
+    path = os.path.join(hookd.binaries, "manner")
+    with open(path, "w") as file:
+        file.write(manner)
+    hookd.reload()
+    wait_until(lambda: not os.path.exists(path))
+
+
 class Scene:
     """A hookd one of whose two senders has this manner; the others behave."""
 
     def __init__(self, directory, manner):
         self.hookd = HookdWithSender(directory, "tests/fault/hostile-sender", {"delivery": {"timeout": "1s"}})
         self.manner = manner
-        self.manner_path = os.path.join(self.hookd.binaries, "manner")
 
     def send(self, n):
         """Events with small and large payloads; returns when all deliveries have ended well."""
@@ -77,10 +86,7 @@ class Scene:
             self.hookd.admin.add_endpoint(f"e{i}", "http://127.0.0.1:8080/")
         self.send(1)
         self.before = Footprint(self.hookd.process.pid)
-        with open(self.manner_path, "w") as file:
-            file.write(self.manner)
-        self.hookd.reload()  # new senders, and one of them takes it
-        wait_until(lambda: not os.path.exists(self.manner_path))
+        take_turns(self.hookd, self.manner)
 
     def assert_unharmed(self):
         hookd, reason = self.hookd, MANNERS[self.manner]
@@ -114,3 +120,29 @@ def scenes():
 @pytest.mark.parametrize("manner", reversed(MANNERS))
 def test_hookd_ends_a_sender_that_says_what_none_would_and_loses_nothing(scenes, manner):
     scenes[manner].result()
+
+
+@pytest.fixture
+def hookd_with():
+    """Starts a hookd with this sender."""
+    with contextlib.ExitStack() as stack:
+        def make(*arguments):
+            directory = stack.enter_context(temporary_directory())
+            hookd = HookdWithSender(directory, *arguments)
+            stack.callback(lambda: (hookd.stop(), TROUBLE.search(hookd.log())) == (0, None) or pytest.fail(hookd.log()))
+            return hookd
+        yield make
+
+
+def test_a_sender_that_does_not_leave_when_it_is_told_to_is_ended(hookd_with):
+    """It may be another's by now, who would keep a place in the network until hookd stops."""
+    hookd = hookd_with("tests/fault/hostile-sender").start()
+    wait_until(lambda: len(hookd.senders()) == 2)
+    take_turns(hookd, "never_leave")
+    wait_until(lambda: len(hookd.senders()) == 2)
+    before = hookd.senders()
+    hookd.reload()
+    wait_until(lambda: len(hookd.senders()) == 3)
+    wait_until(lambda: len(hookd.senders()) == 2, 20, "it is ended")
+    assert not set(before) & set(hookd.senders())
+    assert hookd.manage.get("/v1/status").json["senders"]["restarts_total"] == 0 and " ended (" not in hookd.log()
