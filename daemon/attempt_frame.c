@@ -168,6 +168,7 @@ static const char *const fault_texts[N_LOCAL_FAULTS] = {
 	[FAULT_RESOLVER] = "no DNS server answers",
 	[FAULT_PORTS] = "no local port left",
 	[FAULT_AUTHORITIES] = "the certificates in [network] ca_file cannot be read",
+	[FAULT_SENDER] = "no sender process can start",
 };
 
 const char *local_fault_text(enum local_fault fault)

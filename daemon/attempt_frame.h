@@ -64,6 +64,7 @@ enum local_fault {
 	FAULT_RESOLVER,
 	FAULT_PORTS,
 	FAULT_AUTHORITIES,
+	FAULT_SENDER,
 	N_LOCAL_FAULTS
 };
 const char *local_fault_text(enum local_fault fault);

@@ -289,14 +289,10 @@ static void conclude_test(struct dispatch *d, struct job *job, const struct send
 	test->done(test);
 }
 
-static void on_outcome(void *user, struct sending_job *sending, const struct sender_outcome *o)
+static void end_job(struct dispatch *d, struct job *job, const struct sender_outcome *o)
 {
-	struct dispatch *d = user;
-	struct job *job = (struct job *)sending;
 	struct slot *slot = slot_at(d, job->endpoint);
 
-	if (!job->test)
-		suspects_clear(&d->suspects, &job->delivery);
 	if (!o->fault && job->delivery.local_faults > 0)
 		local_faults_over(&d->faults, now_ms(d));
 	if (job->test)
@@ -311,6 +307,16 @@ static void on_outcome(void *user, struct sending_job *sending, const struct sen
 	free_job(job);
 	tell_when_idle(d);
 	pump_soon(d);
+}
+
+static void on_outcome(void *user, struct sending_job *sending, const struct sender_outcome *o)
+{
+	struct dispatch *d = user;
+	struct job *job = (struct job *)sending;
+
+	if (!job->test)
+		suspects_clear(&d->suspects, &job->delivery);
+	end_job(d, job, o);
 }
 
 /* ---- Lost senders ---- */
@@ -346,6 +352,14 @@ static void on_lost(void *user, struct sending_job *sending, bool guilty)
 	free_job(job);
 	tell_when_idle(d);
 	pump_soon(d);
+}
+
+/* For which no sender could be started; it waits, and does not start one after the other. */
+static void on_unsent(void *user, struct sending_job *sending)
+{
+	struct sender_outcome fault = {.fault = FAULT_SENDER};
+
+	end_job(user, (struct job *)sending, &fault);
 }
 
 static void wake(void *user)
@@ -819,7 +833,7 @@ static void configure_senders(struct dispatch *d)
 
 int dispatch_new(struct dispatch **dispatch, const struct dispatch_options *options)
 {
-	static const struct senders_callbacks callbacks = {on_outcome, on_lost, wake};
+	static const struct senders_callbacks callbacks = {on_outcome, on_lost, on_unsent, wake};
 	struct dispatch *d = calloc(1, sizeof(*d));
 	struct schedule_options schedule = {.limits = limits_of,
 		.unclaim = unclaim,

@@ -226,7 +226,8 @@ static void drop_channel(struct sender *sender)
 	sender->channel = NULL;
 }
 
-/* The process is gone or as good as gone: its attempts are not, they will be made again. */
+/* The process is gone or as good as gone: its attempts are not, they will be made again. One that
+ * never began to work has not died of them. */
 static void bury(struct sender *sender, const char *why)
 {
 	struct senders *s = sender->senders;
@@ -246,7 +247,8 @@ static void bury(struct sender *sender, const char *why)
 	}
 	if (s->suspects == sender) {
 		s->suspects = NULL;
-		s->suspects_window = 1;
+		if (sender->ready)
+			s->suspects_window = 1;
 	} else if (s->places[sender->place] == sender) {
 		s->places[sender->place] = NULL;
 		arm_respawn(s);
@@ -257,7 +259,10 @@ static void bury(struct sender *sender, const char *why)
 		struct sending_job *job = sender->jobs;
 
 		detach(job);
-		s->options.callbacks->lost(s->options.user, job, guilty);
+		if (sender->ready)
+			s->options.callbacks->lost(s->options.user, job, guilty);
+		else
+			s->options.callbacks->unsent(s->options.user, job);
 	}
 }
 

@@ -39,6 +39,8 @@ struct senders_callbacks {
 	void (*outcome)(void *user, struct sending_job *job, const struct sender_outcome *outcome);
 	/* Its sender died before it ended. guilty: it was the only suspect there. */
 	void (*lost)(void *user, struct sending_job *job, bool guilty);
+	/* Its sender, one for suspects, never began to work. */
+	void (*unsent)(void *user, struct sending_job *job);
 	/* There is room again. */
 	void (*room)(void *user);
 };

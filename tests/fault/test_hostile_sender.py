@@ -6,6 +6,8 @@ import concurrent.futures
 import contextlib
 import os
 import re
+import signal
+import time
 
 import pytest
 
@@ -146,3 +148,37 @@ def test_a_sender_that_does_not_leave_when_it_is_told_to_is_ended(hookd_with):
     wait_until(lambda: len(hookd.senders()) == 2, 20, "it is ended")
     assert not set(before) & set(hookd.senders())
     assert hookd.manage.get("/v1/status").json["senders"]["restarts_total"] == 0 and " ended (" not in hookd.log()
+
+
+# In the place of hookd-sender: becomes it three times, and then only once there is a file "mended" beside it.
+BREAKS = '''#!/bin/sh
+cd "${0%/*}"
+echo >> starts
+[ $(wc -l < starts) -le 3 ] || [ -e mended ] || exit 1
+exec ./real-sender
+'''
+
+
+def test_a_suspect_for_which_no_sender_can_start_waits_at_no_cost(hookd_with, receive):
+    """What killed two senders is sent with one to itself, the fourth here, and charged if that dies. One that never
+    began did not die of it."""
+    mended = []
+    receiver = receive(lambda r: wait_until(lambda: mended, 60) and 200)
+    hookd = hookd_with("daemon/hookd-sender", {"senders": {"count": "1"}, "delivery": {"timeout": "60s"}})
+    sender = os.path.join(hookd.binaries, "hookd-sender")
+    os.rename(sender, os.path.join(hookd.binaries, "real-sender"))
+    with open(sender, "w") as file:
+        file.write(BREAKS)
+    os.chmod(sender, 0o755)
+    hookd.start()
+    hookd.admin.add_endpoint("e", receiver.url, retry_schedule_s=[])
+    event = hookd.submit.submit("t", 1)["id"]
+    for n in (1, 2):
+        receiver.wait_for(n, 20)
+        time.sleep(1.1)  # deaths within a second count as one
+        os.kill(hookd.senders()[0], signal.SIGKILL)
+    wait_until(lambda: "no sender process can start" in str(hookd.manage.get("/v1/status").json["problems"]), 20)
+    delivery = hookd.manage.delivery(event, "e")
+    assert (delivery["state"], delivery["attempts"], delivery["history"]) == ("pending", 0, [])
+    mended.append(open(os.path.join(hookd.binaries, "mended"), "w").close())
+    assert hookd.manage.wait_for(event, "e", "delivered", 60)["attempts"] == 1

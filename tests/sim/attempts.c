@@ -268,6 +268,13 @@ static void check_attempt(struct expected *d, const struct outcome *outcome)
 	cover("a retry");
 }
 
+/* Is the sender gone that a suspect had to itself? Whether hookd had heard from it that it can work
+ * is not known here. */
+static bool may_be_unbegun(const struct expected *d)
+{
+	return d->sent && expected_is_suspect(d) && (!d->arrived || d->cut_off);
+}
+
 /* Nothing was sent, or no receiver had to do with it. */
 static void check_unmade(
 	const struct expected *d, const struct expected_event *e, const struct outcome *outcome)
@@ -276,7 +283,8 @@ static void check_unmade(
 
 	switch (outcome->kind) {
 	case OUTCOME_LOCAL:
-		check(d->unsendable || (d->reacted && d->reaction.outcome.fault),
+		check(d->unsendable || (d->reacted && d->reaction.outcome.fault) ||
+				may_be_unbegun(d),
 			"%s is put off without a reason", expected_name(d));
 		check(outcome->due_ms == queue_ms() + local_wait_ms(d->local_faults) ||
 				d->verbs != d->claimed_verbs,
