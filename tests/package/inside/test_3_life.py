@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import PATIENCE, wait_until
+from harness import PATIENCE, injected, wait_until
 from ledger import assert_holds
 from machine import (RELOADED, SOCKETS, STARTED, STORE, TEST, UNITS, Cursor, drop_in, is_active, refused, run, show,
                      systemctl)
@@ -143,25 +143,12 @@ def test_the_watchdog_replaces_a_hookd_that_hangs_as_a_whole(hookd):
         assert any("Watchdog timeout" in text for text in cursor.messages("UNIT=hookd.service"))
 
 
-@contextlib.contextmanager
-def injected(hookd, fault, thread="hookd-store"):
-    """A fault in the system calls of a thread, by strace."""
-    with open("/tmp/strace", "w+") as log, \
-            subprocess.Popen(["strace", "-p", str(hookd.thread(thread)), "-e", "trace=fdatasync",
-                              "-e", f"inject=fdatasync:{fault}"], stderr=log) as tracer:
-        try:
-            wait_until(lambda: "attached" in open("/tmp/strace").read(), what="strace is attached")
-            yield
-        finally:
-            tracer.kill()  # not asked to end: it may be waiting for a call that does not come
-
-
 def test_a_slow_disk_is_no_reason_for_the_watchdog(hookd):
     # Twice as long as the watchdog waits, which itself is no matter of a moment in which this machine is busy.
     with drop_in("[Service]\nWatchdogSec=6\n"):
         hookd.restart()
         pid, started = hookd.pid, time.monotonic()
-        with injected(hookd, "delay_enter=15000000"):
+        with injected(hookd.thread("hookd-store"), "fdatasync:delay_enter=15000000", follow=False):
             assert hookd.submit.submit("t", 1)["id"]
         assert time.monotonic() - started > 14
         assert hookd.pid == pid and show("hookd.service", "NRestarts") == "0"
@@ -203,7 +190,8 @@ def test_a_commit_that_failed_ends_hookd_and_a_new_one_goes_on(hookd):
             time.sleep(0.5)
             pid, cursor = hookd.pid, Cursor()
             ledger.crash()
-            with injected(hookd, "error=EIO:delay_enter=300000:when=1"):  # meanwhile all producers wait for an answer
+            # Meanwhile all producers wait for an answer.
+            with injected(hookd.thread("hookd-store"), "fdatasync:error=EIO:delay_enter=300000:when=1", follow=False):
                 cursor.wait_for("the store failed", f"MESSAGE_ID={STORE}")
                 hookd.wait_for_another(pid)
             time.sleep(0.5)
