@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "../lib/json_span.h"
+#include "../lib/text.h"
 #include "../lib/timestamp.h"
 #include "batch.h"
 #include "client.h"
@@ -21,6 +22,7 @@
 #include "words.h"
 
 #define KEY_MAX 255
+#define CONTENT_TYPE_MAX 255
 
 struct submission {
 	struct ctl *ctl;
@@ -30,17 +32,6 @@ struct submission {
 };
 
 /* ---- What was given ---- */
-
-static bool is_visible(const char *text, size_t max_len, char lowest)
-{
-	size_t len = strlen(text);
-
-	for (size_t i = 0; i < len; i++) {
-		if (text[i] < lowest || text[i] > 0x7e)
-			return false;
-	}
-	return len >= 1 && len <= max_len;
-}
 
 /* A key that grows with time, as libhookd makes them: such keys are cheap to store. */
 static int make_key(struct submission *s)
@@ -60,9 +51,10 @@ static int prepare(struct submission *s)
 	int r = 0;
 
 	s->has_own_key = s->key != NULL;
-	if (s->key && !is_visible(s->key, KEY_MAX, '!'))
+	if (s->key && !text_is_visible(s->key, strlen(s->key), KEY_MAX, '!'))
 		return misused(s->ctl, "--key: expected 1 to 255 visible ASCII characters");
-	if (s->content_type && !is_visible(s->content_type, KEY_MAX, ' '))
+	if (s->content_type &&
+		!text_is_visible(s->content_type, strlen(s->content_type), CONTENT_TYPE_MAX, ' '))
 		return misused(s->ctl, "--content-type: expected a media type such as text/plain");
 	if (s->at) {
 		r = parse_moment(s->ctl, "--at", s->at, 1, &at_ms);

@@ -20,6 +20,7 @@
 #include "event_id.h"
 #include "http.h"
 #include "json_span.h"
+#include "text.h"
 #include "timestamp.h"
 
 #ifndef HOOKD_VERSION
@@ -28,6 +29,10 @@
 
 #define TIMEOUT_MS_DEFAULT 10000
 #define BATCH_MAX 1000
+#define TYPE_MAX 128
+#define TENANT_MAX 64
+#define KEY_MAX 255
+#define CONTENT_TYPE_MAX 255
 
 struct hookd_client {
 	struct http_client *http;
@@ -302,6 +307,37 @@ static int submit(struct hookd_client *client, const struct http_request *reques
 	return r;
 }
 
+/* hookd says itself which characters a type and a tenant are made of. Here they only have to be
+ * text that fits a request: else there is no answer of hookd's. */
+static bool fits(const char *text, size_t len_max)
+{
+	size_t len = strlen(text);
+
+	return len <= len_max && text_is_utf8(text, len);
+}
+
+/* Is each member one that can be sent? What stands in the head of a request could end it there. */
+static int check_members(struct hookd_client *client, const struct hookd_event *event)
+{
+	const char *key = event->idempotency_key, *media = event->content_type;
+
+	if (!event->type || !event->payload)
+		return refuse(client, -EINVAL, "type and payload are needed");
+	if (!fits(event->type, TYPE_MAX))
+		return refuse(
+			client, HOOKD_INVALID, "type: expected 1 to 128 of A-Z a-z 0-9 _ - . : /");
+	if (event->tenant && !fits(event->tenant, TENANT_MAX))
+		return refuse(client, HOOKD_INVALID,
+			"tenant: expected 1 to 64 of A-Z a-z 0-9 _ . -; or \"\" for the default tenant");
+	if (key && !text_is_visible(key, strlen(key), KEY_MAX, '!'))
+		return refuse(client, HOOKD_INVALID,
+			"idempotency_key: expected 1 to 255 visible ASCII characters without spaces");
+	if (media && !text_is_visible(media, strlen(media), CONTENT_TYPE_MAX, ' '))
+		return refuse(client, HOOKD_INVALID,
+			"content_type: expected a media type such as text/plain");
+	return 0;
+}
+
 /* The payload goes into a text of ours as it is, so it has to be one JSON value and nothing behind
  * it. */
 static int check_payload(
@@ -415,12 +451,14 @@ int hookd_submit(
 	struct hookd_client *client, const struct hookd_event *event, struct hookd_receipt *receipt)
 {
 	char room[27];
-	const char *key = key_of(client, event, room);
+	const char *key;
+	int r = check_members(client, event);
 
+	if (r)
+		return r;
+	key = key_of(client, event, room);
 	if (!key)
 		return refuse(client, -EIO, "no random numbers from the kernel");
-	if (!event->type || !event->payload)
-		return refuse(client, -EINVAL, "type and payload are needed");
 	if (event->content_type)
 		return submit_raw(client, event, key, receipt);
 	return submit_envelope(client, event, key, receipt);
@@ -431,13 +469,11 @@ static int append_line(
 {
 	struct span payload;
 	char room[27];
-	const char *key = key_of(client, event, room);
-	int r;
+	const char *key;
+	int r = check_members(client, event);
 
-	if (!key)
-		return refuse(client, -EIO, "no random numbers from the kernel");
-	if (!event->type || !event->payload)
-		return refuse(client, -EINVAL, "type and payload are needed");
+	if (r)
+		return r;
 	if (event->content_type)
 		return refuse(client, -EINVAL,
 			"content_type cannot be set in a batch: submit such events one by one");
@@ -446,6 +482,9 @@ static int append_line(
 		return r;
 	if (memchr(payload.at, '\n', payload.len) || memchr(payload.at, '\r', payload.len))
 		return refuse(client, -EINVAL, "a payload in a batch must be JSON on one line");
+	key = key_of(client, event, room);
+	if (!key)
+		return refuse(client, -EIO, "no random numbers from the kernel");
 	append_envelope(body, event, key, payload);
 	append_string(body, "\n");
 	return body->failed ? refuse(client, -ENOMEM, "out of memory") : 0;

@@ -80,7 +80,8 @@ struct hookd_event {
 	const void *payload; /* needed */
 	size_t payload_len;
 	const char *content_type; /* NULL: the payload is JSON and becomes "data" of an envelope.
-				   * Set: the payload is delivered as it is, labelled so. */
+				   * Set: the payload is delivered as it is, labelled so;
+				   * 1-255 visible ASCII characters and spaces. */
 	const char *idempotency_key; /* 1-255 visible ASCII characters; NULL: the library makes one,
 				      * so that its own repeat after a broken connection cannot
 				      * store twice */

@@ -1,6 +1,5 @@
 #include "text.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -38,6 +37,32 @@ size_t text_utf8_sequence(const uint8_t *p, size_t left)
 			return 0;
 	}
 	return len;
+}
+
+bool text_is_utf8(const char *text, size_t len)
+{
+	const uint8_t *p = (const uint8_t *)text;
+
+	while (len > 0) {
+		size_t n = text_utf8_sequence(p, len);
+
+		if (n == 0)
+			return false;
+		p += n;
+		len -= n;
+	}
+	return true;
+}
+
+bool text_is_visible(const char *text, size_t len, size_t len_max, char lowest)
+{
+	if (len < 1 || len > len_max || text[0] == ' ')
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] < lowest || text[i] > '~')
+			return false;
+	}
+	return true;
 }
 
 /* C0, DEL, and the C1 controls that terminals obey in their UTF-8 form. */

@@ -2,17 +2,14 @@
 
 #include <string.h>
 
+#include "../../lib/text.h"
 #include "../../lib/timestamp.h"
 
 #define AHEAD_MAX_MS (366 * (int64_t)86400 * 1000)
 
 static int check_key(const char *key, size_t len, struct problem *problem)
 {
-	bool ok = len >= 1 && len <= EVENT_KEY_MAX;
-
-	for (size_t i = 0; ok && i < len; i++)
-		ok = key[i] > 0x20 && key[i] < 0x7f;
-	if (ok)
+	if (text_is_visible(key, len, EVENT_KEY_MAX, '!'))
 		return 0;
 	return problem_set(problem, PROBLEM_INVALID, "idempotency_key",
 		"expected 1 to 255 visible ASCII characters without spaces");

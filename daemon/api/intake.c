@@ -14,6 +14,7 @@
 
 #include <openssl/evp.h>
 
+#include "../../lib/text.h"
 #include "../../lib/timestamp.h"
 #include "../bytes.h"
 #include "envelope.h"
@@ -221,11 +222,7 @@ static bool has_media_type(const char *header, const char *type)
 
 static int check_content_type(const char *type, struct problem *problem)
 {
-	bool ok = strlen(type) >= 1 && strlen(type) <= EVENT_CONTENT_TYPE_MAX;
-
-	for (const char *c = type; ok && *c; c++)
-		ok = *c >= 0x20 && *c < 0x7f;
-	if (ok)
+	if (text_is_visible(type, strlen(type), EVENT_CONTENT_TYPE_MAX, ' '))
 		return 0;
 	return problem_set(problem, PROBLEM_INVALID, "Content-Type",
 		"expected up to 255 visible ASCII characters");

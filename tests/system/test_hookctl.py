@@ -507,6 +507,7 @@ def test_version():
     (["submit"], "expected TYPE [FILE]"),
     (["submit", "a", "--key", "a b"], "--key: expected 1 to 255 visible ASCII characters"),
     (["submit", "a", "--content-type", "a\nb"], "--content-type: expected a media type"),
+    (["submit", "a", "--content-type", " text/plain"], "--content-type: expected a media type"),
     (["submit", "a", "--at", "soon"], "--at: expected how long from now"),
     (["submit", "--batch", "a", "b"], "--batch takes one file"),
     (["submit", "--batch", "--key", "k"], "--batch: tenant, idempotency_key and deliver_at are members"),

@@ -108,6 +108,52 @@ static void test_cut_off_sequence_is_none_and_nothing_beyond_is_read(void **stat
 	}
 }
 
+static void test_text_is_utf8_when_all_of_it_is(void **state)
+{
+	(void)state;
+	assert_true(text_is_utf8("", 0));
+	assert_true(text_is_utf8("a\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", 10));
+	assert_false(text_is_utf8("a\xff", 2));
+	assert_false(text_is_utf8("\xffz", 2));
+	assert_false(text_is_utf8("a\xe2\x82\xac", 3)); /* of which the last byte is cut off */
+}
+
+/* ---- Values of headers ---- */
+
+static bool is_visible(const char *text, char lowest)
+{
+	return text_is_visible(text, strlen(text), 5, lowest);
+}
+
+static void test_visible_text_has_its_length(void **state)
+{
+	(void)state;
+	assert_false(is_visible("", '!'));
+	assert_true(is_visible("a", '!'));
+	assert_true(is_visible("abcde", '!'));
+	assert_false(is_visible("abcdef", '!'));
+}
+
+static void test_visible_text_has_no_controls_and_nothing_beyond_ascii(void **state)
+{
+	(void)state;
+	for (int c = 0; c < 0x100; c++) {
+		char text[] = {'a', (char)c, 'b'};
+
+		assert_int_equal(text_is_visible(text, 3, 3, '!'), c > 0x20 && c < 0x7f);
+		assert_int_equal(text_is_visible(text, 3, 3, ' '), c >= 0x20 && c < 0x7f);
+	}
+}
+
+/* Who reads a header takes the space in front for one behind the colon. */
+static void test_visible_text_does_not_begin_with_a_space(void **state)
+{
+	(void)state;
+	assert_true(is_visible("a b", ' '));
+	assert_false(is_visible(" ", ' '));
+	assert_false(is_visible(" a", ' '));
+}
+
 /* ---- Cleaning ---- */
 
 static void assert_cleaned(const char *bytes, size_t len, const char *expected)
@@ -184,6 +230,10 @@ int main(void)
 		cmocka_unit_test(test_stray_bytes_are_no_sequence),
 		cmocka_unit_test(test_each_following_byte_has_to_be_one),
 		cmocka_unit_test(test_cut_off_sequence_is_none_and_nothing_beyond_is_read),
+		cmocka_unit_test(test_text_is_utf8_when_all_of_it_is),
+		cmocka_unit_test(test_visible_text_has_its_length),
+		cmocka_unit_test(test_visible_text_has_no_controls_and_nothing_beyond_ascii),
+		cmocka_unit_test(test_visible_text_does_not_begin_with_a_space),
 		cmocka_unit_test(test_clean_leaves_text_alone),
 		cmocka_unit_test(test_clean_turns_line_ends_and_tabs_into_spaces),
 		cmocka_unit_test(test_clean_replaces_control_characters),
