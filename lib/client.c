@@ -136,21 +136,24 @@ static void append_query(struct text *t, const char *name, const char *value)
 	free(encoded);
 }
 
-/* "name":"value" with JSON escapes, behind a comma unless it is the first. */
+static int on_json(const char *bytes, size_t len, void *text)
+{
+	append(text, bytes, len);
+	return 0;
+}
+
+/* "name":"value" with JSON escapes, behind a comma unless it is the first. value is UTF-8. jansson
+ * allocates nothing here that we would free: which functions it uses for that is the program's
+ * choice (json_set_alloc_funcs()). */
 static void append_member(struct text *t, const char *name, const char *value)
 {
 	json_t *string = json_string(value);
-	char *dumped = string ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
 
-	if (dumped) {
-		append_string(t, t->len && t->at[t->len - 1] == '{' ? "\"" : ",\"");
-		append_string(t, name);
-		append_string(t, "\":");
-		append_string(t, dumped);
-	} else {
-		t->failed = true;
-	}
-	free(dumped);
+	append_string(t, t->len && t->at[t->len - 1] == '{' ? "\"" : ",\"");
+	append_string(t, name);
+	append_string(t, "\":");
+	if (json_dump_callback(string, on_json, t, JSON_ENCODE_ANY) < 0)
+		t->failed = true; /* out of memory */
 	json_decref(string);
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "../../lib/hookd.h"
 
@@ -157,6 +158,50 @@ static void test_type_and_tenant_too_long_for_a_request_line_are_invalid(void **
 	free(longest);
 }
 
+/* ---- The program's own memory ---- */
+
+#define FRONT 64 /* bytes before each block, so that no other function may free it */
+
+static size_t n_blocks;
+
+static void *allocate(size_t size)
+{
+	char *block = malloc(FRONT + size);
+
+	n_blocks += block != NULL;
+	return block ? block + FRONT : NULL;
+}
+
+static void release(void *memory)
+{
+	if (!memory)
+		return;
+	n_blocks--;
+	free((char *)memory - FRONT);
+}
+
+static int take_own_allocator(void **state)
+{
+	json_set_alloc_funcs(allocate, release);
+	return make_client(state);
+}
+
+static int give_allocator_back(void **state)
+{
+	json_set_alloc_funcs(malloc, free);
+	return free_client(state);
+}
+
+static void test_what_jansson_allocated_goes_back_to_the_program_s_allocator(void **state)
+{
+	struct hookd_event event = plain_event();
+
+	event.tenant = "acme";
+	event.idempotency_key = "k";
+	assert_passes(*state, &event);
+	assert_int_equal(n_blocks, 0);
+}
+
 int main(void)
 {
 #define client_test(name) cmocka_unit_test_setup_teardown(name, make_client, free_client)
@@ -169,6 +214,9 @@ int main(void)
 		client_test(test_type_that_is_not_utf8_is_invalid),
 		client_test(test_tenant_that_is_not_utf8_is_invalid),
 		client_test(test_type_and_tenant_too_long_for_a_request_line_are_invalid),
+		cmocka_unit_test_setup_teardown(
+			test_what_jansson_allocated_goes_back_to_the_program_s_allocator,
+			take_own_allocator, give_allocator_back),
 	};
 
 	return cmocka_run_group_tests_name("client", tests, NULL, NULL);
