@@ -467,6 +467,15 @@ int hookd_submit(
 	return submit_envelope(client, event, key, receipt);
 }
 
+/* The problem is that of one event of a batch; hookd counts from 1, too. */
+static void name_line(struct hookd_client *client, size_t line)
+{
+	char words[sizeof(client->problem)];
+
+	snprintf(words, sizeof(words), "line %zu: %s", line, client->problem);
+	snprintf(client->problem, sizeof(client->problem), "%s", words);
+}
+
 static int append_line(
 	struct hookd_client *client, struct text *body, const struct hookd_event *event)
 {
@@ -501,8 +510,11 @@ int hookd_submit_batch(struct hookd_client *client, const struct hookd_event *ev
 
 	if (n < 1 || n > BATCH_MAX)
 		return refuse(client, -EINVAL, "a batch has 1 to 1000 events");
-	for (size_t i = 0; r == 0 && i < n; i++)
+	for (size_t i = 0; r == 0 && i < n; i++) {
 		r = append_line(client, &body, &events[i]);
+		if (r == HOOKD_INVALID || r == -EINVAL)
+			name_line(client, i + 1);
+	}
 	if (r == 0) {
 		struct http_request request = {.method = "POST",
 			.target = "/v1/events",

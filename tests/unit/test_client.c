@@ -158,6 +158,34 @@ static void test_type_and_tenant_too_long_for_a_request_line_are_invalid(void **
 	free(longest);
 }
 
+/* ---- Batches ---- */
+
+/* hookd counts the lines of a batch from 1; an event is a line. */
+static void test_refusal_of_a_batch_says_which_event(void **state)
+{
+	struct hookd_event events[1000];
+
+	for (size_t i = 0; i < N(events); i++)
+		events[i] = plain_event();
+	events[998].idempotency_key = "a b";
+	assert_int_equal(hookd_submit_batch(*state, events, N(events), NULL), HOOKD_INVALID);
+	assert_string_equal(hookd_client_problem(*state),
+		"line 999: idempotency_key: expected 1 to 255 visible ASCII characters without spaces");
+	events[7].payload = "x";
+	assert_int_equal(hookd_submit_batch(*state, events, N(events), NULL), HOOKD_INVALID);
+	assert_string_equal(hookd_client_problem(*state),
+		"line 8: payload: not JSON: expected a value at byte 0 (set content_type to send "
+		"other bytes)");
+	events[0].payload = NULL;
+	assert_int_equal(hookd_submit_batch(*state, events, N(events), NULL), -EINVAL);
+	assert_string_equal(hookd_client_problem(*state), "line 1: type and payload are needed");
+	events[0] = plain_event();
+	events[0].content_type = "text/plain";
+	assert_int_equal(hookd_submit_batch(*state, events, N(events), NULL), -EINVAL);
+	assert_memory_equal(hookd_client_problem(*state), "line 1: content_type", 20);
+	assert_int_equal(hookd_submit_batch(*state, events + 8, 900, NULL), -ENOENT);
+}
+
 /* ---- The program's own memory ---- */
 
 #define FRONT 64 /* bytes before each block, so that no other function may free it */
@@ -214,6 +242,7 @@ int main(void)
 		client_test(test_type_that_is_not_utf8_is_invalid),
 		client_test(test_tenant_that_is_not_utf8_is_invalid),
 		client_test(test_type_and_tenant_too_long_for_a_request_line_are_invalid),
+		client_test(test_refusal_of_a_batch_says_which_event),
 		cmocka_unit_test_setup_teardown(
 			test_what_jansson_allocated_goes_back_to_the_program_s_allocator,
 			take_own_allocator, give_allocator_back),
