@@ -165,6 +165,16 @@ static int64_t parse_seconds(const char *text)
 	return value;
 }
 
+/* a + b, or the end of the range beyond which it is. */
+static int64_t add_up(int64_t a, int64_t b)
+{
+	int64_t sum;
+
+	if (__builtin_add_overflow(a, b, &sum))
+		return b < 0 ? INT64_MIN : INT64_MAX;
+	return sum;
+}
+
 int hookd_verify(const char *const *secrets, size_t n, const struct hookd_webhook_headers *headers,
 	const void *body, size_t len, int64_t now, int64_t tolerance_s)
 {
@@ -192,9 +202,9 @@ int hookd_verify(const char *const *secrets, size_t n, const struct hookd_webhoo
 	/* The time is judged last: of a forged request nothing is told but that it is forged. */
 	if (!verified)
 		return HOOKD_BAD_SIGNATURE;
-	if (signed_at < now - tolerance_s)
+	if (now > add_up(signed_at, tolerance_s))
 		return HOOKD_TOO_OLD;
-	if (signed_at > now + tolerance_s)
+	if (signed_at > add_up(now, tolerance_s))
 		return HOOKD_TOO_NEW;
 	return HOOKD_VERIFIED;
 }

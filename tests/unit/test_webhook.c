@@ -370,6 +370,31 @@ static void test_time_may_be_off_by_the_tolerance_both_ways(void **state)
 	assert_int_equal(verify_at(SIGNATURE, TIME - 301), HOOKD_TOO_NEW);
 }
 
+static int verify_within(int64_t now, int64_t tolerance_s)
+{
+	const struct hookd_webhook_headers headers = {ID, "1614265330", SIGNATURE};
+	const char *const secret = SECRET;
+
+	return hookd_verify(&secret, 1, &headers, BODY, strlen(BODY), now, tolerance_s);
+}
+
+static void test_any_time_and_any_tolerance_are_judged(void **state)
+{
+	(void)state;
+	assert_int_equal(verify_within(TIME, INT64_MAX), HOOKD_VERIFIED);
+	assert_int_equal(verify_within(0, INT64_MAX), HOOKD_VERIFIED);
+	assert_int_equal(verify_within(INT64_MAX, INT64_MAX), HOOKD_VERIFIED);
+	assert_int_equal(verify_within(INT64_MAX, INT64_MAX - TIME), HOOKD_VERIFIED);
+	assert_int_equal(verify_within(INT64_MAX, INT64_MAX - TIME - 1), HOOKD_TOO_OLD);
+	assert_int_equal(verify_within(INT64_MIN, INT64_MAX), HOOKD_TOO_NEW);
+	assert_int_equal(verify_within(INT64_MAX, 0), HOOKD_TOO_OLD);
+	assert_int_equal(verify_within(INT64_MIN, 0), HOOKD_TOO_NEW);
+	/* Nothing is nearer than that. */
+	assert_int_equal(verify_within(TIME, -1), HOOKD_TOO_OLD);
+	assert_int_equal(verify_within(TIME, INT64_MIN), HOOKD_TOO_OLD);
+	assert_int_equal(verify_within(INT64_MIN, INT64_MIN), HOOKD_TOO_NEW);
+}
+
 static void test_of_a_forged_request_the_time_is_not_told(void **state)
 {
 	(void)state;
@@ -445,6 +470,7 @@ int main(void)
 		cmocka_unit_test(test_without_secrets_nothing_is_verified),
 		cmocka_unit_test(test_secret_that_is_none_is_an_error),
 		cmocka_unit_test(test_time_may_be_off_by_the_tolerance_both_ways),
+		cmocka_unit_test(test_any_time_and_any_tolerance_are_judged),
 		cmocka_unit_test(test_of_a_forged_request_the_time_is_not_told),
 		cmocka_unit_test(test_missing_header_is_malformed),
 		cmocka_unit_test(test_timestamp_that_is_no_number_is_malformed),
