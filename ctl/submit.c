@@ -80,8 +80,8 @@ static int check_json(const struct submission *s, const struct buffer *data, str
 	const char *name = s->file && strcmp(s->file, "-") != 0 ? s->file : "standard input";
 	struct json_span_error error;
 
-	if (json_span_value((struct span){data->len ? data->at : "", data->len}, value, &error) ==
-		0)
+	if (json_span_member_value(
+		    (struct span){data->len ? data->at : "", data->len}, value, &error) == 0)
 		return 0;
 	if (data->len == 0)
 		return fail(

@@ -348,7 +348,8 @@ static int check_payload(
 {
 	struct json_span_error error;
 
-	if (json_span_value((struct span){event->payload, event->payload_len}, value, &error) == 0)
+	if (json_span_member_value(
+		    (struct span){event->payload, event->payload_len}, value, &error) == 0)
 		return 0;
 	snprintf(client->problem, sizeof(client->problem),
 		"payload: not JSON: expected %s at byte %zu (set content_type to send other bytes)",

@@ -8,6 +8,10 @@
 
 #include "text.h"
 
+static const char too_deep[] = "at most 512 levels of nesting";
+static const char too_deep_within[] = "at most 511 levels of nesting";
+_Static_assert(JSON_SPAN_DEPTH_MAX == 512, "the words say so");
+
 /* What has been opened and not yet closed, a bit each: set for an object, clear for an array. */
 struct nesting {
 	uint8_t is_object[JSON_SPAN_DEPTH_MAX / 8];
@@ -232,7 +236,7 @@ static const char *scan_value(struct scanner *s, const char *at, size_t outermos
 			bool object = *at == '{';
 
 			if (!push(&n, object))
-				return fail(s, at, "less than 512 levels of nesting");
+				return fail(s, at, too_deep);
 			at = skip_space(s, at + 1);
 			if (!is(s, at, object ? '}' : ']')) {
 				if (object)
@@ -256,16 +260,32 @@ static const char *scan_end(struct scanner *s, const char *at)
 	return at == s->end ? at : fail(s, at, "nothing behind the value");
 }
 
-int json_span_value(struct span text, struct span *value, struct json_span_error *error)
+/* The whole text is a value inside of so many containers. */
+static int read_value(
+	struct span text, size_t outermost, struct span *value, struct json_span_error *error)
 {
 	struct scanner s = {text.at, text.at + text.len, error};
-	const char *first = skip_space(&s, text.at), *at = scan_value(&s, first, 0);
+	const char *first = skip_space(&s, text.at), *at = scan_value(&s, first, outermost);
 
 	if (!at)
 		return -EINVAL;
 	if (value)
 		*value = (struct span){first, (size_t)(at - first)};
 	return scan_end(&s, at) ? 0 : -EINVAL;
+}
+
+int json_span_value(struct span text, struct span *value, struct json_span_error *error)
+{
+	return read_value(text, 0, value, error);
+}
+
+int json_span_member_value(struct span text, struct span *value, struct json_span_error *error)
+{
+	int r = read_value(text, 1, value, error);
+
+	if (r < 0 && error && error->expected == too_deep)
+		error->expected = too_deep_within;
+	return r;
 }
 
 bool json_span_walk_begin(

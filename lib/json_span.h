@@ -32,6 +32,9 @@ struct json_span_error {
  */
 int json_span_value(struct span text, struct span *value, struct json_span_error *error);
 
+/* The same for a text that is to become the value of a member: it may have one level less. */
+int json_span_member_value(struct span text, struct span *value, struct json_span_error *error);
+
 /* One member of an object. name is the text between the quotes, escapes and all. */
 struct json_span_member {
 	struct span name, value;

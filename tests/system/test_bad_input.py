@@ -88,7 +88,7 @@ REQUESTS = [
     (envelope_text(b'{"type":"t","data":"\x01"}'), 400, "malformed", None, "control characters"),
     (envelope_text(b'{"type":"t","data":"\xff"}'), 400, "malformed", None, "UTF-8"),
     (envelope_text(b'{"type":"t","data":"\\x"}'), 400, "malformed", None, "after the backslash"),
-    (envelope_text(b'{"type":"t","data":' + b"[" * 600 + b"]" * 600 + b"}"), 400, "malformed", None, "512 levels"),
+    (envelope_text(b'{"type":"t","data":' + b"[" * 512 + b"]" * 512 + b"}"), 400, "malformed", None, "at most 512 levels"),
     (envelope_text(b'{"type":"t","data":1} x'), 400, "malformed", None, "nothing behind the value"),
     (("submit", "POST", "/v1/events", GOOD, {"Idempotency-Key": "a b"}), 400, "invalid", "idempotency_key", "visible ASCII"),
     (("submit", "POST", "/v1/events", {**GOOD, "idempotency_key": "a"}, {"Idempotency-Key": "b"}), 400, "invalid",

@@ -1303,6 +1303,7 @@ def test_submit_from_a_file_and_for_later(ctl, tmp_path):
 @pytest.mark.parametrize("data, words", [
     ("", "empty; expected JSON"), ('{"a":', "not JSON: expected a value at byte 5, in line 1"),
     ('{"a":1}\n{"b":2}', "at byte 8, in line 2"), ("hello", "not JSON"),
+    pytest.param("[" * 512 + "]" * 512, "at most 511 levels of nesting", id="too deep"),
 ])
 def test_submit_refuses_what_is_not_json_before_it_is_sent(ctl, data, words):
     result = ctl("submit", "a", input=data, status=FAILED)

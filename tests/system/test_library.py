@@ -235,6 +235,13 @@ def test_every_call_of_the_client_works(hookd, receive, program):
     assert answer[1] == "invalid" and "type" in answer[6]
 
 
+def test_a_payload_may_be_nested_as_deep_as_hookd_takes_it_and_no_deeper(hookd, program):
+    ask = program(hookd.socket_path("submit"))
+    assert ask("submit " + "[" * 511 + "]" * 511)[1] == "ok"
+    answer = ask("submit " + "[" * 512 + "]" * 512)
+    assert answer[1] == "invalid" and "payload: not JSON: expected at most 511 levels of nesting" in answer[6]
+
+
 def test_a_connection_that_was_closed_is_opened_again(hookd, program):
     ask = program(hookd.socket_path("submit"))
     assert ask("submit 1")[1] == "ok"

@@ -192,6 +192,39 @@ static void test_nesting_ends_at_512_levels(void **state)
 	assert_false(is_valid_at_depth(JSON_SPAN_DEPTH_MAX + 1, '[', ']'));
 }
 
+static void test_error_says_how_many_levels_there_may_be(void **state)
+{
+	char text[JSON_SPAN_DEPTH_MAX + 1];
+	struct json_span_error error;
+
+	(void)state;
+	memset(text, '[', sizeof(text));
+	assert_int_equal(json_span_value((struct span){text, sizeof(text)}, NULL, &error), -EINVAL);
+	assert_int_equal(error.offset, JSON_SPAN_DEPTH_MAX);
+	assert_string_equal(error.expected, "at most 512 levels of nesting");
+}
+
+static void test_value_of_a_member_has_one_level_less(void **state)
+{
+	static const size_t deepest = JSON_SPAN_DEPTH_MAX - 1;
+	char text[2 * JSON_SPAN_DEPTH_MAX + 1];
+	struct json_span_error error = {0};
+	struct span value;
+
+	(void)state;
+	memset(text, '[', deepest);
+	memset(text + deepest, ']', deepest);
+	assert_int_equal(
+		json_span_member_value((struct span){text, 2 * deepest}, &value, &error), 0);
+	assert_int_equal(value.len, 2 * deepest);
+	memset(text, '[', deepest + 1);
+	memset(text + deepest + 1, ']', deepest + 1);
+	assert_int_equal(json_span_member_value((struct span){text, 2 * deepest + 2}, NULL, &error),
+		-EINVAL);
+	assert_int_equal(error.offset, deepest);
+	assert_string_equal(error.expected, "at most 511 levels of nesting");
+}
+
 /* Whether a level is an object or an array is kept in one bit each. */
 static void test_brackets_match_at_every_depth(void **state)
 {
@@ -440,6 +473,8 @@ int main(void)
 		cmocka_unit_test(test_nul_is_not_the_end),
 		cmocka_unit_test(test_only_the_given_length_is_read),
 		cmocka_unit_test(test_nesting_ends_at_512_levels),
+		cmocka_unit_test(test_error_says_how_many_levels_there_may_be),
+		cmocka_unit_test(test_value_of_a_member_has_one_level_less),
 		cmocka_unit_test(test_brackets_match_at_every_depth),
 		cmocka_unit_test(test_extent_is_without_white_space),
 		cmocka_unit_test(test_error_tells_where_and_what),
