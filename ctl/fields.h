@@ -1,5 +1,5 @@
 /* Members of the API's objects. What is missing or of another kind reads as nothing, so that a
- * hookd of another age cannot confuse more than a column. */
+ * hookd of another version cannot confuse more than a column. */
 #pragma once
 
 #include <jansson.h>

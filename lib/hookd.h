@@ -9,8 +9,8 @@
  * named with the function. Strings are UTF-8 and end with NUL; pointers in arguments are borrowed
  * for the call.
  *
- * The library never prints, never exits, never changes signal handlers, and opens every descriptor
- * close-on-exec.
+ * The library never prints, never exits and never changes signal handlers. The connection to hookd
+ * is close-on-exec; two sockets that libcurl keeps in a client, connected to each other, are not.
  */
 #pragma once
 
@@ -29,8 +29,9 @@ const char *hookd_version(void);
  */
 
 /*
- * What became of a call. HOOKD_UNKNOWN alone means "perhaps stored": submit again with the same
- * idempotency key. Every other value, and every negative errno, means "not stored".
+ * What became of a call. HOOKD_UNKNOWN means "perhaps stored", and so does HOOKD_UNEXPECTED: submit
+ * again with the same idempotency key. Every other value but HOOKD_OK, and every negative errno,
+ * means "not stored".
  * The names are the problem codes of the HTTP API (doc/api.md).
  *
  * When the connection breaks after some of a request has left, the library sends it once more, with
@@ -40,7 +41,7 @@ const char *hookd_version(void);
  */
 enum hookd_outcome {
 	HOOKD_OK = 0,
-	HOOKD_MALFORMED, /* 400: the request was not understood; a bug, or a hookd of another age */
+	HOOKD_MALFORMED, /* 400: not understood: a bug, or a hookd of another version */
 	HOOKD_INVALID, /* 400: a field of the event is wrong; hookd_client_problem() names it */
 	HOOKD_FORBIDDEN, /* 403: this socket may not do that */
 	HOOKD_NOT_FOUND, /* 404: no such event */
@@ -115,8 +116,8 @@ int hookd_submit_batch(struct hookd_client *client, const struct hookd_event *ev
 	struct hookd_receipt *receipts);
 
 struct hookd_event_info {
-	uint32_t deliveries; /* the sum of the four */
-	uint32_t pending, held, delivered, dead;
+	uint32_t deliveries; /* to how many endpoints it was owed when it was stored */
+	uint32_t pending, held, delivered, dead; /* now; what was purged is in none */
 };
 
 /* How the deliveries of an event stand. Returns as hookd_submit() does; HOOKD_NOT_FOUND when it is
