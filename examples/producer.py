@@ -28,13 +28,14 @@ class HookdConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-def submit(type, data, key, tenant="", attempts=5):
-    """Hands an event over and returns its id. Repeats what is safe to repeat."""
+def submit(type, data, key, tenant="", attempts=30):
+    """Hands an event over and returns its id. Tries again, with the same key, what may be better in a second."""
     sockets = os.environ.get("HOOKD_SOCKETS", "/run/hookd")
     envelope = {"type": type, "tenant": tenant, "idempotency_key": key, "data": data}
-    for attempt in range(attempts):
-        if attempt:
-            time.sleep(2**attempt / 10)
+    wait = 0
+    for _ in range(attempts):
+        time.sleep(wait)
+        wait, problem = 1, "hookd does not answer"
         connection = HookdConnection(os.path.join(sockets, "submit.sock"))
         try:
             connection.request("POST", "/v1/events", json.dumps(envelope), {"Content-Type": "application/json"})
@@ -42,13 +43,17 @@ def submit(type, data, key, tenant="", attempts=5):
             answer = json.load(response)
         except (OSError, http.client.HTTPException):
             continue  # perhaps stored: the key makes the repeat harmless
+        except ValueError:  # a page in HTML: what cannot be read at all is refused so
+            answer = {"code": f"HTTP status {response.status}", "detail": response.reason}
         finally:
             connection.close()
         if response.status == 202:
             return answer["id"]
-        if response.status != 503:  # a mistake, or a full store: repeating does not help
-            raise RuntimeError(f"{answer['code']}: {answer['detail']}")
-    raise RuntimeError("hookd does not answer; submit again later with the same key")
+        problem = f"{answer['code']}: {answer['detail']}"
+        if response.status != 429 and response.status < 500:  # a mistake: to repeat it does not help
+            raise RuntimeError(problem)
+        wait = int(response.headers.get("Retry-After", "1"))  # busy, stopping, full, or perhaps stored
+    raise RuntimeError(f"{problem}; submit again later with the same key")
 
 
 if __name__ == "__main__":

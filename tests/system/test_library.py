@@ -1,6 +1,8 @@
 """libhookd and the examples: as a program of somebody else's uses them."""
 
 import glob
+import http.client
+import itertools
 import json
 import os
 import socket
@@ -11,7 +13,7 @@ import time
 
 import pytest
 
-from harness import BUILD, PATIENCE, ROOT, free_port
+from harness import BUILD, PATIENCE, ROOT, free_port, wait_until
 
 EXAMPLES = os.path.join(ROOT, "examples")
 
@@ -272,6 +274,14 @@ def test_what_was_never_sent_is_a_negative_errno(hookd, program, directory):
     assert 0.2 < time.monotonic() - start < 3 * PATIENCE
 
 
+def read_request(connection):
+    """A whole one, head and body."""
+    with connection.makefile("rb") as file:
+        head = b"".join(itertools.takewhile(lambda line: line != b"\r\n", file))
+        length = next(line for line in head.split(b"\r\n") if line.startswith(b"Content-Length: ")).split()[1]
+        return head + b"\r\n" + file.read(int(length))
+
+
 def fake_hookd(path, answers):
     """Answers each connection with the next of the answers: bytes, or None to break off."""
     listener = socket.socket(socket.AF_UNIX)
@@ -282,7 +292,7 @@ def fake_hookd(path, answers):
     def run():
         for answer in answers:
             connection, _ = listener.accept()
-            seen.append(connection.recv(65536))
+            seen.append(read_request(connection))
             if answer:
                 connection.sendall(answer)
                 time.sleep(0.2)
@@ -393,3 +403,55 @@ def test_every_problem_has_its_outcome(program, directory, status, code, outcome
 def test_an_answer_that_is_not_understood_is_unexpected(program, directory, answer):
     fake_hookd(directory + "/fake.sock", [answer])
     assert program(directory + "/fake.sock")("submit 1")[1] == "unexpected"
+
+
+def page(status):
+    """What an HTTP parser below hookd answers."""
+    text = b"<html><body>words</body></html>"
+    return b"HTTP/1.1 %d X\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % (status, len(text)) + text
+
+
+def run_producer(directory, *answers):
+    seen = fake_hookd(directory + "/submit.sock", answers)
+    done = subprocess.run([sys.executable, EXAMPLES + "/producer.py", "order.paid", "k"], input="1", capture_output=True,
+                          text=True, env={**os.environ, "HOOKD_SOCKETS": directory}, timeout=60)
+    return done, seen
+
+
+def test_the_example_in_python_submits_again_what_passes(directory):
+    full = problem(507, "full").replace(b"Connection", b"Retry-After: 0\r\nConnection")
+    done, seen = run_producer(directory, problem(429, "too_many"), problem(503, "unknown"), full, page(503), None, STORED)
+    assert done.stdout == "evt_01M80FKB5JV3RS3DTR98H6BCFN\n", done.stderr
+    assert len(seen) == 6 and {key_in(request) for request in seen} == {"k"}
+
+
+@pytest.mark.parametrize("answer, words", [(problem(400, "invalid"), "invalid: words"), (problem(413, "too_large"), "too_large"),
+                                           (page(400), "HTTP status 400"), (page(414), "HTTP status 414")],
+                         ids=["invalid", "too large", "not understood", "too long"])
+def test_the_example_in_python_says_what_stays_wrong_and_stops(directory, answer, words):
+    done, seen = run_producer(directory, answer, STORED)
+    assert done.returncode == 1 and f"RuntimeError: {words}" in done.stderr and len(seen) == 1
+
+
+def test_the_example_in_python_refuses_a_signature_of_any_bytes():
+    port = free_port()
+    headers = {"webhook-id": "a", "webhook-timestamp": "1795312692", "webhook-signature": "v1,\u00e4"}
+
+    def answer():
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        try:
+            connection.request("POST", "/", b"{}", headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except ConnectionRefusedError:
+            return None  # not yet
+        finally:
+            connection.close()
+
+    receiver = subprocess.Popen([sys.executable, EXAMPLES + "/receiver.py", str(port)],
+                                env={**os.environ, "HOOKD_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"})
+    try:
+        assert wait_until(answer) == (400, b"signature does not fit")
+    finally:
+        receiver.kill()
+        receiver.wait()
