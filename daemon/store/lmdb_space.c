@@ -187,14 +187,14 @@ static size_t oldest_reader(struct engine *engine, long *pid)
 }
 
 /* Does somebody read a state that is older than the last two? */
-static bool has_old_reader(struct engine *engine)
+static bool has_old_reader(struct engine *engine, long *pid)
 {
-	return oldest_reader(engine, NULL) < engine->freed.txn - 1;
+	return oldest_reader(engine, pid) < engine->freed.txn - 1;
 }
 
 bool space_is_short(struct engine *engine)
 {
-	return engine->pages_are_short && has_old_reader(engine);
+	return engine->pages_are_short && has_old_reader(engine, NULL);
 }
 
 /* Notes what was free when the transaction began, and what it may take of that at worst. A
@@ -231,7 +231,7 @@ static struct demand demand_for(const struct store_limits *limits, size_t pages)
 /* May pages that became free be counted on? */
 static bool can_reuse(struct engine *engine, size_t end, const struct demand *demand)
 {
-	return engine->can_allocate && end >= demand->reserve / 4 && !has_old_reader(engine);
+	return engine->can_allocate && end >= demand->reserve / 4 && !has_old_reader(engine, NULL);
 }
 
 /* What was accepted may go through the floor. The file gives nothing back: were that held against
@@ -258,6 +258,13 @@ enum room {
 	NO_ROOM
 };
 
+/* May the file become as large as that needs, as far as the map goes? */
+static bool fits_the_map(
+	const struct engine *engine, const struct usage *usage, const struct demand *demand)
+{
+	return usage->last_page + 1 + demand->pages + demand->reserve <= engine->map_pages / 2;
+}
+
 /* Is there room for new events, with all that comes with them? really: makes some, if it can. */
 static enum room find_room(struct engine *engine, const struct usage *usage,
 	const struct store_limits *limits, const struct demand *demand, bool really)
@@ -269,13 +276,42 @@ static enum room find_room(struct engine *engine, const struct usage *usage,
 	if (space_disk_free_bytes(engine) + engine->below_floor_bytes < limits->min_free_bytes)
 		return NO_ROOM;
 	if (wanted <= end ||
-		(used + wanted <= engine->map_pages / 2 &&
+		(fits_the_map(engine, usage, demand) &&
 			extend(engine, used + wanted, demand->step, limits->min_free_bytes,
 				really)))
 		return ROOM;
 	if (!can_reuse(engine, end, demand))
 		return NO_ROOM;
 	return wanted <= end + engine->reusable_pages ? ROOM : ROOM_ONCE_FREED;
+}
+
+static void explain_file(struct engine *engine, const struct usage *usage, char *text, size_t size)
+{
+	long long mib = (long long)(usage->last_page * PAGE_BYTES >> 20);
+	long pid;
+
+	if (has_old_reader(engine, &pid))
+		snprintf(text, size,
+			"the data file is as large as it may become (%lld MiB): process %ld reads an old state of it, and what "
+			"was freed since cannot be used again; what was accepted goes on being delivered",
+			mib, pid);
+	else
+		snprintf(text, size,
+			"the data file is as large as it may become (%lld MiB), and too little in it is free; what was "
+			"accepted goes on being delivered",
+			mib);
+}
+
+/* Why there is no room: the disk, unless it has some and the file may not take it. */
+static void explain_room(struct engine *engine, const struct usage *usage,
+	const struct store_limits *limits, const struct demand *demand, char *text, size_t size)
+{
+	int64_t free_bytes = space_disk_free_bytes(engine);
+
+	if (free_bytes >= limits->min_free_bytes && !fits_the_map(engine, usage, demand))
+		explain_file(engine, usage, text, size);
+	else
+		space_explain_disk(limits, free_bytes, text, size);
 }
 
 /* By how many transactions the oldest state that is read is behind the last one. */
@@ -312,8 +348,8 @@ void space_judge(struct engine *engine, struct txn *t, const struct store_limits
 	if (stats->used_bytes + 64 * PAGE_BYTES > limits->budget_bytes)
 		space_explain_budget(limits, stats->refusal, sizeof(stats->refusal));
 	else if (room != ROOM)
-		space_explain_disk(
-			limits, stats->disk_free_bytes, stats->refusal, sizeof(stats->refusal));
+		explain_room(
+			engine, &usage, limits, &demand, stats->refusal, sizeof(stats->refusal));
 	else
 		stats->would_accept = true;
 }
@@ -352,6 +388,6 @@ size_t space_prepare(struct engine *engine, struct txn *t, const struct store_li
 	if (room == ROOM)
 		return SIZE_MAX;
 	engine->refused_for_room = room == ROOM_ONCE_FREED;
-	space_explain_disk(limits, space_disk_free_bytes(engine), refusal, refusal_size);
+	explain_room(engine, &usage, limits, &demand, refusal, refusal_size);
 	return 0;
 }

@@ -274,6 +274,25 @@ def test_a_reader_that_stays_bounds_the_file_and_is_named(make_hookd):
         assert os.stat(f"{hookd.data}/hookd.mdb").st_size <= MAP_BYTES
 
 
+def test_a_refusal_for_a_reader_that_stays_does_not_blame_the_disk(make_hookd):
+    """Room on the disk would not help; who reads has to be told."""
+    hookd = make_hookd(SMALL)
+    hookd.admin.add_endpoint("e", "https://hooks.example.com/")
+    with stuck_reader(hookd) as reader:
+        # Commits until the file has grown as far as new events may let it.
+        for i in range(20000):
+            assert hookd.manage.patch("/v1/endpoints/e", {"description": str(i)}).status == 200
+            if i % 50 == 0:
+                answer = hookd.submit.post("/v1/events", {"type": "t", "data": i})
+                if answer.status != 202:
+                    break
+        problems = {p["code"]: p["message"] for p in hookd.manage.get("/v1/status").json["problems"]}
+        assert answer.status == 507
+        for text in [answer.json["detail"], problems["refusing"]]:
+            assert f"process {reader.pid} reads an old state" in text and "the disk has" not in text
+    wait_until(lambda: hookd.submit.post("/v1/events", {"type": "t", "data": 1}).status == 202, 10)
+
+
 def test_attempts_wait_when_a_reader_leaves_no_pages_for_their_outcomes(make_hookd, receive):
     """An endpoint that fails on and on writes on and on: hookd does not run into the end of the map."""
     hookd = make_hookd(SMALL)
