@@ -197,6 +197,8 @@ static void undress(struct peer *peer)
 	memmove(peer->bytes, peer->bytes + 12, 4);
 }
 
+const char guard_denied[] = "denied by the configuration ([network] deny)";
+
 const char *guard_refuses(const struct guard_rules *rules, const struct peer *given)
 {
 	struct peer peer = *given;
@@ -206,7 +208,7 @@ const char *guard_refuses(const struct guard_rules *rules, const struct peer *gi
 	if (wears(&peer, v4_mapped))
 		undress(&peer);
 	if (is_in(rules->denied, &peer))
-		return "denied by the configuration ([network] deny)";
+		return guard_denied;
 	if (is_in(rules->allowed[0], &peer) || is_in(rules->allowed[1], &peer)) {
 		if (!wears(&peer, nat64))
 			return NULL;

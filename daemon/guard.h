@@ -46,8 +46,11 @@ struct guard_rules {
 	const struct networks *own; /* this machine's addresses */
 };
 
-/* Returns NULL when requests may go there, else why not in words (constant): "a private network".
- */
+/* What is said of an address that the configuration denies, which nothing can allow. */
+extern const char guard_denied[];
+
+/* Returns NULL when requests may go there, else why not in words (constant): "a private network",
+ * or guard_denied. */
 const char *guard_refuses(const struct guard_rules *rules, const struct peer *peer);
 
 struct port_range {

@@ -451,9 +451,11 @@ static int check_url(const struct config *c, const struct endpoint *draft, struc
 	refusal = url.literal.family ? guard_refuses(&rules, &url.literal) : NULL;
 	if (!refusal)
 		return 0;
-	return problem_set(problem, PROBLEM_INVALID, "url",
-		"the address rules refuse %s: %s; an administrator can allow it with \"allow_private\" (admin.sock)",
-		url.host, refusal);
+	return problem_set(problem, PROBLEM_INVALID, "url", "the address rules refuse %s: %s%s",
+		url.host, refusal,
+		refusal == guard_denied
+			? ""
+			: "; an administrator can allow it with \"allow_private\" (admin.sock)");
 }
 
 int endpoint_json_apply(const json_t *json, bool is_admin, const struct config *config,

@@ -369,8 +369,10 @@ def test_an_address_that_turns_bad_later_is_refused_later(make_hookd, names, rec
 def test_denied_networks_win_over_allowed_ones(make_hookd, receive):
     hookd = make_hookd({"network": {"deny": "127.0.0.1/32"}})
     receiver = receive()
-    answer = hookd.admin.post("/v1/endpoints", {"url": receiver.url})
-    assert answer.status == 400 and "denied by the configuration" in answer.json["detail"]
+    for more in [{}, {"allow_private": ["127.0.0.1/32"]}]:
+        answer = hookd.admin.post("/v1/endpoints", {"url": receiver.url, **more})
+        assert answer.status == 400 and "denied by the configuration" in answer.json["detail"]
+        assert "allow_private" not in answer.json["detail"]  # advice that would not help
 
 
 def test_after_a_reload_a_kept_connection_is_not_used_where_it_may_not_go(hookd, receive):
