@@ -1,6 +1,7 @@
 /* hookctl pause and resume: endpoints, or all sending. */
 #include <string.h>
 
+#include "../lib/units.h"
 #include "client.h"
 #include "commands.h"
 #include "fields.h"
@@ -29,18 +30,33 @@ static int call_switch(const struct switching *s, const char *target, struct ans
 	return r;
 }
 
+/* Pausing is safe, but for what somebody said is worth nothing when it is old. */
+static void tell_paused(const char *address, const json_t *endpoint)
+{
+	long long pending = field_number(field(endpoint, "queue"), "pending");
+	long long max_age_s = field_number(endpoint, "max_age_s");
+	char span[UNITS_TEXT_SIZE];
+
+	if (max_age_s == 0) {
+		print_line("%s paused; %lld pending, and nothing ages while it is paused", address,
+			pending);
+		return;
+	}
+	units_format_duration(max_age_s, span);
+	print_line("%s paused; %lld pending, and what is older than %s when it goes on is not sent",
+		address, pending, span);
+}
+
 static void tell_endpoint(const struct switching *s, const json_t *endpoint)
 {
 	long long pending = field_number(field(endpoint, "queue"), "pending");
-	bool paused = field_is(endpoint, "state", "paused");
 	char address[WORDS_ADDRESS_SIZE];
 
 	words_address(endpoint, "name", address);
 	if (s->ctl->json)
 		print_json(s->ctl, endpoint);
-	else if (paused)
-		print_line("%s paused; %lld pending, and nothing ages while it is paused", address,
-			pending);
+	else if (field_is(endpoint, "state", "paused"))
+		tell_paused(address, endpoint);
 	else
 		print_line("%s resumed; %lld pending", address, pending);
 }
@@ -203,7 +219,8 @@ static int run_pause(struct ctl *ctl, char **arguments)
 	struct switching s = {.ctl = ctl, .verb = "pause"};
 	const struct option_rule rules[] = {
 		{0, "all", OPTION_FLAG, &s.all, NULL, "all sending, also over restarts"},
-		{0, "reason", OPTION_TEXT, &s.reason, "TEXT", "why; status and lists show it"},
+		{0, "reason", OPTION_TEXT, &s.reason, "TEXT",
+			"why; status and endpoint show tell it"},
 		{'y', "yes", OPTION_FLAG, &s.yes, NULL, "do not ask (--all)"},
 		{0},
 	};
@@ -226,9 +243,10 @@ const struct command command_pause = {.name = "pause",
 	.usage = "ENDPOINT... | --all [-y]  [--reason TEXT]",
 	.summary = "stop sending to endpoints, or to everybody",
 	.about =
-		"Stops sending to endpoints. Their deliveries stay pending and do not age; new events are\n"
-		"accepted for them. An attempt under way is not cut off. --all pauses all sending, also\n"
-		"over restarts of hookd, while events are still accepted; it asks first.",
+		"Stops sending to endpoints. Their deliveries stay pending and do not age, unless there is\n"
+		"a max age; new events are accepted for them. An attempt under way is not cut off. --all\n"
+		"pauses all sending, also over restarts of hookd, while events are still accepted; it asks\n"
+		"first.",
 	.needs = SOCKET_MANAGE,
 	.run = run_pause};
 

@@ -444,9 +444,9 @@ const struct command command_hold = {.name = "hold",
 	.usage = WHICH,
 	.summary = "keep pending deliveries back",
 	.about =
-		"Keeps pending deliveries back until they are released. Held ones do not age. An attempt\n"
-		"under way is not cut off; if it succeeds, its delivery is delivered." WHICH_ABOUT
-		"hold -",
+		"Keeps pending deliveries back until they are released. Held ones do not age, unless\n"
+		"their endpoint has a max age. An attempt under way is not cut off; if it succeeds, its\n"
+		"delivery is delivered." WHICH_ABOUT "hold -",
 	.needs = SOCKET_MANAGE,
 	.run = run_verb};
 

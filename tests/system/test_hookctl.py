@@ -1041,6 +1041,13 @@ def test_pause_and_resume_endpoints(world):
     assert world("resume", "acme/slow").stdout == "acme/slow resumed; 3 pending\n"
 
 
+def test_pause_says_what_a_max_age_does_to_what_waits(world):
+    """With one, the promise that nothing ages would be false."""
+    world("endpoint", "set", "acme/slow", "--max-age", "5m")
+    assert world("pause", "acme/slow").stdout == (
+        "acme/slow paused; 3 pending, and what is older than 5m when it goes on is not sent\n")
+
+
 def test_pausing_again_keeps_the_reason(world):
     world("pause", "acme/slow", "--reason", "Ann: do not touch")
     assert re.fullmatch(rf"acme/slow is paused already, for {SPAN}: Ann: do not touch\n",
