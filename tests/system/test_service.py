@@ -460,6 +460,16 @@ def test_everything_is_installed_where_debian_expects_it(installed):
         assert glob.glob(os.path.join(installed, pattern)), pattern
 
 
+def test_every_link_in_an_installed_page_leads_to_another_one(installed):
+    pages = glob.glob(os.path.join(installed, "usr/share/doc/hookd/*.md"))
+    assert {"SECURITY.md", "api.md", "format.md", "guarantees.md"} <= {os.path.basename(page) for page in pages}
+    for page in pages:
+        with open(page) as file:
+            for target in re.findall(r"\]\(([^)#]+)\)", file.read()):
+                there = os.path.exists(os.path.join(os.path.dirname(page), target))
+                assert target.startswith("https://") or there, (page, target)
+
+
 def test_the_units_run_nothing_that_a_small_debian_lacks(installed):
     """/bin/kill for example is in a package of its own; sh has a kill."""
     with open(os.path.join(installed, "usr/lib/systemd/system/hookd.service")) as file:

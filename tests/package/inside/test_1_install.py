@@ -99,8 +99,8 @@ def test_the_metadata_addresses_of_clouds_are_denied():
 def test_manual_completions_documents_and_examples_are_where_they_are_looked_for():
     for path in ["man/man1/hookctl.1.gz", "man/man5/hookd.conf.5.gz", "man/man8/hookd.8.gz", "man/man3/libhookd.3.gz",
                  "bash-completion/completions/hookctl", "zsh/vendor-completions/_hookctl", "doc/hookd/api.md",
-                 "doc/hookd/format.md", "doc/hookd/why.md", "doc/hookd/examples/producer.py",
-                 "doc/libhookd-dev/examples/producer.c"]:
+                 "doc/hookd/format.md", "doc/hookd/guarantees.md", "doc/hookd/SECURITY.md", "doc/hookd/why.md",
+                 "doc/hookd/examples/producer.py", "doc/libhookd-dev/examples/producer.c"]:
         assert os.path.isfile(f"/usr/share/{path}"), path
 
 
