@@ -100,7 +100,7 @@ def move_key(hookd):
 @pytest.fixture
 def key(hookd):
     yield lambda: move_key(hookd)
-    for name in ["master-key", "master-key.cred"]:
+    for name in ["master-key", "master-key.cred", "master-key-2.cred", "master-key-previous.cred"]:
         with contextlib.suppress(FileNotFoundError):
             os.remove(f"/etc/hookd/{name}")
 
@@ -136,6 +136,34 @@ def test_the_master_key_comes_as_a_credential_and_is_not_beside_the_data(hookd, 
             assert stat.S_IMODE(given.st_mode) == 0o400 or stat.S_IMODE(given.st_mode) == 0o440  # with an ACL
             stranger = fork_as("nobody", lambda: os.access("/run/credentials/hookd.service/hookd-master-key", os.R_OK))
             assert stranger is False
+
+
+def test_an_encrypted_key_is_changed_as_the_manual_says(hookd, key):
+    """Such a file carries the name that it was encrypted for: the old one cannot be handed in as the previous key."""
+    def master_key():
+        return hookd.manage.get("/v1/status").json["master_key"]
+
+    with hookd.ledger(seed=53) as ledger:
+        ledger.add_endpoint("e", headers={"X-Token": "Rohrdommel"})
+        with drop_in(f"[Service]\n{encrypted(key())}\n"):
+            hookd.restart()
+        before = master_key()
+        run("sh", "-c", "openssl rand -hex 32 | systemd-creds encrypt --name=hookd-master-key - master-key-2.cred",
+            cwd="/etc/hookd")
+        run("sh", "-c", "systemd-creds decrypt --name=hookd-master-key master-key.cred - | "
+            "systemd-creds encrypt --name=hookd-master-key-previous - master-key-previous.cred", cwd="/etc/hookd")
+        new = "LoadCredentialEncrypted=hookd-master-key:/etc/hookd/master-key-2.cred\n"
+        with drop_in(f"[Service]\n{new}"
+                     "LoadCredentialEncrypted=hookd-master-key-previous:/etc/hookd/master-key-previous.cred\n"):
+            hookd.restart()
+            wait_until(lambda: master_key()["previous_is_spare"], 20, "everything is sealed anew")
+        with drop_in(f"[Service]\n{new}"):
+            hookd.restart()
+            after = master_key()
+            assert after["id"] != before["id"] and after["previous_id"] is None and not after["previous_is_spare"]
+            ledger.submit(ledger.make())
+            ledger.settle()
+            assert_holds(ledger.books())  # the secret is open to it: signatures are right
 
 
 @pytest.mark.parametrize("text, words", [
