@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import http.client
 import json
 import os
 import pwd
@@ -16,6 +17,7 @@ TEST = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DEBS = os.path.join(TEST, "debs")
 SOCKETS = ["hookd-submit.socket", "hookd-manage.socket", "hookd-admin.socket"]
 UNITS = [*SOCKETS, "hookd.service"]
+METRICS = "hookd-metrics.socket"  # off until somebody enables it
 
 # MESSAGE_ID of a line; hookd(8) lists them.
 KIND = "5b2f1a4ce0d84d6c9d0e6f1f0a51c3"
@@ -76,6 +78,28 @@ class Cursor:
     def wait_for(self, text, *matches, timeout=20):
         return wait_until(lambda: next((line for line in self.read(*matches) if text in line["MESSAGE"]), None),
                           timeout, f"{text!r} in the journal; there is {self.messages(*matches)}")
+
+
+def metrics(target="/metrics"):
+    """Status and text of what whoever reads hookd's numbers gets."""
+    connection = http.client.HTTPConnection("127.0.0.1", 9788, timeout=10 * PATIENCE)
+    try:
+        connection.request("GET", target)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def metrics_enabled():
+    """As hookd(8) says, taken back in the end."""
+    systemctl("enable", METRICS)
+    systemctl("restart", "hookd.service")
+    try:
+        yield
+    finally:
+        systemctl("disable", "--now", METRICS)
 
 
 @contextlib.contextmanager
@@ -146,7 +170,8 @@ class Installed(Hookd):
         systemctl("restart", "hookd.service")
 
     def stop(self):
-        systemctl("stop", *SOCKETS, "hookd.service")
+        """As hookd(8) says; nothing that is left open may start it again."""
+        systemctl("stop", *SOCKETS, METRICS, "hookd.service")
 
     def reload(self):
         cursor = Cursor()

@@ -9,7 +9,7 @@ import stat
 import subprocess
 
 from harness import wait_until
-from machine import TEST, UNITS, Cursor, fork_as, hookd, install, is_active, run, show, systemctl
+from machine import METRICS, TEST, UNITS, Cursor, fork_as, hookd, install, is_active, run, show, systemctl
 
 
 def mode(path):
@@ -42,8 +42,8 @@ def test_nothing_failed_and_nothing_was_complained_about():
 
 
 def test_metrics_are_off_until_somebody_wants_them():
-    assert systemctl("is-enabled", "hookd-metrics.socket", check=False).stdout.strip() == "disabled"
-    assert not is_active("hookd-metrics.socket")
+    assert systemctl("is-enabled", METRICS, check=False).stdout.strip() == "disabled"
+    assert not is_active(METRICS)
 
 
 def test_the_user_is_one_that_nobody_can_log_in_as():
@@ -78,7 +78,7 @@ def test_sockets_have_the_groups_of_their_roles():
 
 
 def test_systemd_finds_no_fault_with_the_units():
-    done = run("systemd-analyze", "verify", "--man=no", *UNITS, "hookd-metrics.socket")
+    done = run("systemd-analyze", "verify", "--man=no", *UNITS, METRICS)
     assert done.stdout + done.stderr == ""
 
 
@@ -104,12 +104,23 @@ def test_manual_completions_documents_and_examples_are_where_they_are_looked_for
         assert os.path.isfile(f"/usr/share/{path}"), path
 
 
-def test_every_file_that_hookd_8_names_is_there():
+def manual():
+    """hookd(8) without its markup."""
     page = run("gzip", "--decompress", "--stdout", "/usr/share/man/man8/hookd.8.gz").stdout
-    text = re.sub(r"\\f[IBR]", "", page).replace("\\-", "-").replace("\\&", "")
-    paths = set(re.findall(r"(?<![\w/])/(?:usr|lib)/[\w/.+-]*\w", text))
+    return re.sub(r"\\f[IBR]", "", page).replace("\\-", "-").replace("\\&", "")
+
+
+def test_every_file_that_hookd_8_names_is_there():
+    paths = set(re.findall(r"(?<![\w/])/(?:usr|lib)/[\w/.+-]*\w", manual()))
     assert "/usr/share/doc/hookd/api.md" in paths and "/usr/libexec/hookd-sender" in paths
     assert [path for path in paths if not os.path.exists(path)] == []
+
+
+def test_every_stop_that_hookd_8_gives_closes_every_socket():
+    """One that is left open starts hookd again at the next connection."""
+    stops = re.findall(r"^systemctl (?:stop|disable --now) .+", manual(), re.MULTILINE)
+    assert len(stops) >= 3
+    assert [stop for stop in stops if not {*UNITS, METRICS} <= set(stop.split())] == []
 
 
 def test_the_examples_work_as_a_user_of_the_group():

@@ -1,14 +1,13 @@
 """Who may do what is decided by who may open which socket."""
 
 import errno
-import http.client
 import pwd
 import socket
 import subprocess
 
 import pytest
 
-from machine import fork_as, run, systemctl
+from machine import fork_as, metrics, metrics_enabled, run
 
 ROLES = ["submit", "manage", "admin"]
 # A user for each group, and one that is in none.
@@ -74,31 +73,14 @@ def test_an_event_tells_who_submitted_it(hookd):
     assert hookd.manage.get(f"/v1/events/{id}").json["uid"] == pwd.getpwnam("app").pw_uid
 
 
-def metrics(target):
-    connection = http.client.HTTPConnection("127.0.0.1", 9788, timeout=10)
-    try:
-        connection.request("GET", target)
-        response = connection.getresponse()
-        return response.status, response.read().decode()
-    finally:
-        connection.close()
-
-
 def test_metrics_once_enabled_are_for_everybody_and_are_all_that_is_there(hookd):
-    """Enabled as hookd(8) says."""
     with pytest.raises(ConnectionRefusedError):
-        metrics("/metrics")
-    systemctl("enable", "hookd-metrics.socket")
-    hookd.stop()
-    systemctl("start", "hookd-metrics.socket")
-    systemctl("start", "hookd.service")
-    try:
-        status, text = fork_as("stranger", lambda: metrics("/metrics"))
+        metrics()
+    with metrics_enabled():
+        status, text = fork_as("stranger", metrics)
         assert status == 200 and text.endswith("# EOF\n") and "hookd_build_info" in text
         for target in ["/v1/status", "/v1/events", "/v1/endpoints", "/v1/health"]:
             assert fork_as("stranger", lambda: metrics(target))[0] == 403, target
-    finally:
-        systemctl("disable", "--now", "hookd-metrics.socket")
 
 
 def test_hookctl_tells_a_stranger_which_group_is_needed(hookd):

@@ -12,8 +12,8 @@ import pytest
 
 from harness import PATIENCE, injected, wait_until
 from ledger import assert_holds
-from machine import (RELOADED, SOCKETS, STARTED, STORE, TEST, UNITS, Cursor, drop_in, is_active, refused, run, show,
-                     systemctl)
+from machine import (METRICS, RELOADED, SOCKETS, STARTED, STORE, TEST, UNITS, Cursor, drop_in, is_active, metrics,
+                     metrics_enabled, refused, run, show, systemctl)
 
 QUICK_WATCHDOG = "[Service]\nWatchdogSec=2\nTimeoutAbortSec=2\n"
 
@@ -38,6 +38,18 @@ def test_a_stop_of_everything_refuses_producers_and_a_start_of_the_service_bring
     systemctl("start", "hookd.service")
     assert all(is_active(unit) for unit in UNITS)
     assert hookd.submit.get(f"/v1/events/{id}").status == 200
+
+
+def test_who_reads_metrics_starts_nothing_that_was_stopped_and_reads_again_after_a_start(hookd):
+    """Prometheus comes every few seconds."""
+    with metrics_enabled():
+        assert metrics()[0] == 200
+        hookd.stop()
+        with pytest.raises(ConnectionRefusedError):
+            metrics()
+        assert not any(is_active(unit) for unit in [*UNITS, METRICS])
+        systemctl("start", "hookd.service")
+        assert metrics()[0] == 200
 
 
 def test_a_stop_is_an_orderly_one(hookd):
@@ -210,6 +222,13 @@ def damage(hookd):
         hookd.submit.submit("t", 2)
 
 
+@pytest.fixture
+def metrics_wanted(hookd):
+    with metrics_enabled():
+        yield
+
+
+@pytest.mark.usefixtures("metrics_wanted")
 def test_a_damaged_store_is_not_tried_again_and_a_restored_one_is_served(hookd, tmp_path):
     id = hookd.submit.submit("t", 1)["id"]
     systemctl("stop", "hookd.service")
@@ -221,15 +240,16 @@ def test_a_damaged_store_is_not_tried_again_and_a_restored_one_is_served(hookd, 
     # Producers come all the time; the data would be opened again for each.
     deadline = time.monotonic() + 6
     while time.monotonic() < deadline:
-        with pytest.raises(OSError):
-            hookd.submit.submit("t", 3)
+        for ask in [lambda: hookd.submit.submit("t", 3), metrics]:
+            with pytest.raises(OSError):
+                ask()
         time.sleep(0.1)
     assert show("hookd.service", "ExecMainStatus") == "65" and show("hookd.service", "NRestarts") == "0"
     assert cursor.read(f"MESSAGE_ID={STARTED}") == []
     assert "store damaged: check or restore (hookd --check-data)" in cursor.messages("_SYSTEMD_UNIT=hookd.service")
     shutil.copyfile(tmp_path / "good", hookd.data_file)
     systemctl("start", "hookd.service")
-    assert all(is_active(unit) for unit in UNITS)
+    assert all(is_active(unit) for unit in [*UNITS, METRICS]) and metrics()[0] == 200
     assert hookd.submit.get(f"/v1/events/{id}").status == 200
 
 

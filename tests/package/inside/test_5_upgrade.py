@@ -4,7 +4,7 @@ import os
 import time
 
 from ledger import assert_holds
-from machine import STARTED, UNITS, Cursor, install, is_active, refused, run, systemctl
+from machine import METRICS, STARTED, UNITS, Cursor, install, is_active, refused, run, systemctl
 
 
 def version():
@@ -20,7 +20,7 @@ def sockets():
 def test_an_upgrade_keeps_the_queue_and_refuses_nobody(hookd):
     """Producers submit all the while; one receiver is well, the other only after the upgrade."""
     old_version = version()
-    systemctl("enable", "hookd-metrics.socket")
+    systemctl("enable", METRICS)
     with hookd.ledger(seed=71) as ledger:
         ledger.add_endpoint("up", retry_schedule_s=[1] * 50)
         down = ledger.add_endpoint("down", manner={"fail": 1, "statuses": [503]}, retry_schedule_s=[1] * 50)
@@ -36,12 +36,12 @@ def test_an_upgrade_keeps_the_queue_and_refuses_nobody(hookd):
         assert len(cursor.read(f"MESSAGE_ID={STARTED}")) == 1
         assert hookd.pid != pid and os.readlink(f"/proc/{hookd.pid}/exe") == "/usr/sbin/hookd"  # not "(deleted)"
         assert sockets() == names
-        assert systemctl("is-enabled", "hookd-metrics.socket").stdout.strip() == "enabled"
+        assert systemctl("is-enabled", METRICS).stdout.strip() == "enabled"
         assert hookd.manage.get("/v1/endpoints/down").json["queue"]["pending"] >= 50
         ledger.set_manner(down)
         ledger.settle(120)
         assert_holds(ledger.books())
-    systemctl("disable", "hookd-metrics.socket")
+    systemctl("disable", METRICS)
 
 
 def test_what_an_administrator_switched_off_stays_off(hookd):

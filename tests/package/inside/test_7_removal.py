@@ -5,7 +5,7 @@ import pwd
 import time
 
 from ledger import assert_holds
-from machine import STARTED, UNITS, Cursor, drop_in, install, is_active, refused, run, show, systemctl
+from machine import METRICS, STARTED, UNITS, Cursor, drop_in, install, is_active, refused, run, show, systemctl
 from machine import hookd as installed
 
 PACKAGES = ["hookd", "libhookd1", "libhookd-dev"]
@@ -29,9 +29,9 @@ def leftovers():
 
 def test_a_removal_stops_everything_and_keeps_what_is_owed(hookd):
     """Producers do not let it be: none of their connections may start again what is being stopped."""
-    systemctl("enable", "hookd-metrics.socket")
-    systemctl("stop", *UNITS)
-    systemctl("start", "hookd-metrics.socket", *UNITS)
+    systemctl("enable", METRICS)
+    hookd.restart()
+    assert is_active(METRICS)
     with hookd.ledger(seed=81) as ledger:
         endpoint = ledger.add_endpoint("e", manner={"fail": 1, "statuses": [503]}, retry_schedule_s=[1] * 50)
         cursor = Cursor()
@@ -40,7 +40,7 @@ def test_a_removal_stops_everything_and_keeps_what_is_owed(hookd):
             run("dpkg", "--remove", *PACKAGES)
             time.sleep(1)
         assert cursor.messages(f"MESSAGE_ID={STARTED}") == []
-        assert processes() == [] and not any(is_active(unit) for unit in [*UNITS, "hookd-metrics.socket"])
+        assert processes() == [] and not any(is_active(unit) for unit in [*UNITS, METRICS])
         assert show("hookd.service", "LoadState") == "not-found"
         assert not os.path.exists("/run/hookd")
         assert os.path.exists(hookd.data_file) and os.path.exists(f"{hookd.data}/master.key")
@@ -50,7 +50,7 @@ def test_a_removal_stops_everything_and_keeps_what_is_owed(hookd):
         # It comes again, and goes on where it was.
         install(*PACKAGES)
         assert all(is_active(unit) for unit in UNITS)
-        assert systemctl("is-enabled", "hookd-metrics.socket").stdout.strip() == "enabled"
+        assert systemctl("is-enabled", METRICS).stdout.strip() == "enabled"
         ledger.set_manner(endpoint)
         ledger.settle(120)
         assert_holds(ledger.books())
@@ -61,7 +61,7 @@ def test_a_purge_leaves_nothing_but_the_user(hookd):
     hookd.submit.submit("t", 1)
     run("dpkg", "--purge", *PACKAGES)
     assert leftovers() == []
-    assert processes() == [] and not any(is_active(unit) for unit in [*UNITS, "hookd-metrics.socket"])
+    assert processes() == [] and not any(is_active(unit) for unit in [*UNITS, METRICS])
     assert "hookd.service" not in systemctl("list-unit-files", "hookd*", "--no-legend", check=False).stdout
     assert systemctl("is-system-running", check=False).stdout.strip() == "running"
     assert pwd.getpwnam("hookd").pw_shell.endswith("/nologin")
