@@ -15,6 +15,9 @@
 struct rebuild {
 	const struct engine_options *options;
 	struct txn from;
+	/* What can be done without is read in transactions of its own: the first page that LMDB
+	 * cannot read is the end of one. */
+	struct txn tallies, standing, expiries;
 	struct engine fresh;
 	struct commit to;
 	struct batch batch;
@@ -95,12 +98,12 @@ static struct bytes key_bytes(const struct row *row)
 }
 
 /* Visits every row of a table that a row of it can be, in the order of the pages. */
-static void each_row(struct rebuild *r, enum table table,
+static void each_row_in(struct rebuild *r, struct txn *from, enum table table,
 	void (*visit)(struct rebuild *r, enum table table, const struct row *row))
 {
 	struct walk walk;
 
-	walk_open(&walk, &r->from, table, "", 0);
+	walk_open(&walk, from, table, "", 0);
 	walk.any_key = true;
 	for (walk_seek(&walk, NULL); walk.valid && go_on(r); walk_next(&walk)) {
 		struct row row = {.key = {.len = walk.key.mv_size},
@@ -112,6 +115,12 @@ static void each_row(struct rebuild *r, enum table table,
 		visit(r, table, &row);
 	}
 	walk_close(&walk);
+}
+
+static void each_row(struct rebuild *r, enum table table,
+	void (*visit)(struct rebuild *r, enum table table, const struct row *row))
+{
+	each_row_in(r, &r->from, table, visit);
 }
 
 static void copy(struct rebuild *r, enum table table, const struct row *row)
@@ -135,7 +144,7 @@ static void copy_endpoint(struct rebuild *r, enum table table, const struct row 
 	}
 	copy(r, table, row);
 	/* How the endpoint did is kept, if it is known; what it is owed is counted anew. */
-	if (get_tally(&r->from, number, &old) == 0)
+	if (get_tally(&r->tallies, number, &old) == 0)
 		fresh = old;
 	memset(fresh.deliveries, 0, sizeof(fresh.deliveries));
 	fresh.owed_bytes = 0;
@@ -170,11 +179,12 @@ static void copy_key(struct rebuild *r, enum table table, const struct row *row)
 	if (record_get_key(key_bytes(row), row->value, &entry) < 0)
 		return; /* it could confirm nothing */
 	copy(r, table, row);
-	/* One that expired while its event was there stays with the event, and expires no more. */
+	/* One that expired while its event was there stays with the event, and expires no more. If
+	 * that is not known, it expires once more, and stays. */
 	expiry = key_of_key_expiry(entry.expires_ms, &row->key);
 	event = key_of_event(&entry.event);
 	if (entry.expires_ms > r->batch.now_ms || !has_row(r, T_EVENT, &event) ||
-		row_get(&r->from, T_KEY_EXPIRY, &expiry, &old))
+		row_get(&r->expiries, T_KEY_EXPIRY, &expiry, &old) || r->expiries.error)
 		row_put(&r->to.t, T_KEY_EXPIRY, &expiry, "", 0);
 }
 
@@ -263,6 +273,13 @@ static void bury_missing(struct rebuild *r, enum table table, const struct row *
 	bury(r, &ref, false);
 }
 
+/* When a row whose own key is damaged could be any event's delivery, only the index tells whose. */
+static bool has_lost_one(struct rebuild *r)
+{
+	return r->standing.error &&
+		r->n_deliveries < count_entries(&r->from, T_LIVE) + count_entries(&r->from, T_DONE);
+}
+
 static void mark_ended(struct rebuild *r, enum table table, const struct row *row)
 {
 	struct event_id id = key_event_at(row->key.at, 0);
@@ -281,20 +298,35 @@ static void copy_all(struct rebuild *r)
 	each_row(r, T_LIVE, copy_delivery);
 	each_row(r, T_DONE, bury_damaged);
 	each_row(r, T_LIVE, bury_damaged);
-	each_row(r, T_STANDING, bury_missing);
+	each_row_in(r, &r->standing, T_STANDING, bury_missing);
 	each_row(r, T_ATTEMPT, copy);
 	each_row(r, T_KEY, copy_key);
 	each_row(r, T_EVENT, mark_ended);
 	end(r);
+	if (r->tallies.error)
+		tell(r, "how endpoints did cannot be read, and is forgotten");
 }
 
 /* ---- Life ---- */
+
+/* 0: a table cannot be read, and it has to be tried. */
+static int64_t needed_bytes(struct engine *old)
+{
+	int64_t bytes = 0;
+	struct txn t;
+
+	if (lmdb_begin(old, &t, false) == ENGINE_OK) {
+		bytes = space_used_bytes(&t);
+		lmdb_abort(&t);
+	}
+	return bytes;
+}
 
 /* The records that everything else refers to, and the room for another file. */
 static int check_before(
 	struct engine *old, struct txn *t, const char *path, struct problem *problem)
 {
-	int64_t needed = space_used_bytes(t), there = space_disk_free_bytes(old);
+	int64_t needed = needed_bytes(old), there = space_disk_free_bytes(old);
 	struct bytes blob;
 	struct walk walk;
 	size_t n = 0;
@@ -366,8 +398,30 @@ static int make_anew(struct rebuild *r, struct engine *old, const char *path, co
 	if (r->broken || r->from.error)
 		result = fail(
 			problem, path, r->broken ? r->fresh.broken : lmdb_explain(r->from.error));
+	else if (has_lost_one(r))
+		result = fail(problem, path,
+			"a delivery's record is damaged, and so is the index that may tell whose it was");
 	lmdb_close_file(&r->fresh);
 	return result;
+}
+
+static bool begin_reading(struct rebuild *r, struct engine *old)
+{
+	struct txn *const all[] = {&r->from, &r->tallies, &r->standing, &r->expiries};
+
+	for (size_t i = 0; i < 4; i++) {
+		if (lmdb_begin(old, all[i], false) != ENGINE_OK)
+			return false;
+	}
+	return true;
+}
+
+static void end_reading(struct rebuild *r)
+{
+	lmdb_abort(&r->from);
+	lmdb_abort(&r->tallies);
+	lmdb_abort(&r->standing);
+	lmdb_abort(&r->expiries);
 }
 
 int lmdb_rebuild(struct engine *old, const char *path, const struct engine_options *options,
@@ -378,11 +432,15 @@ int lmdb_rebuild(struct engine *old, const char *path, const struct engine_optio
 	int result;
 
 	tell(&r, "the data file is damaged; it is made anew from what is sound in it");
-	if (lmdb_begin(old, &r.from, false) != ENGINE_OK)
-		return fail(problem, path, old->broken);
+	/* With LMDB's locks a thread has one transaction; nobody else writes here. */
+	lmdb_close_file(old);
+	result = lmdb_open_file(old, path, false, &options->limits, problem);
+	if (result < 0)
+		return result;
 	snprintf(new_path, sizeof(new_path), "%s.new", path);
-	result = make_anew(&r, old, path, new_path, problem);
-	lmdb_abort(&r.from);
+	result = begin_reading(&r, old) ? make_anew(&r, old, path, new_path, problem)
+					: fail(problem, path, old->broken);
+	end_reading(&r);
 	if (result < 0) {
 		unlink(new_path);
 		return result;

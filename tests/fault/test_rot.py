@@ -318,25 +318,70 @@ def test_a_damaged_row_of_what_has_ended_takes_no_other_event_along(image, copy_
 
 
 ROOT = 40  # in LMDB's record of a table: the number of its first page
-TABLES = ["attempt", "dead", "done", "due", "ended", "endpoint", "event", "key", "key_expiry", "live", "meta", "piece",
-          "standing", "tally"]
+
+
+def unreadable(hookd, table):
+    rot(hookd, "flip", "-", sorted(UNREADABLE).index(table), "value", ROOT + 4, 0x01)
+
+
+def expect_beyond_mending(words):
+    """Noticed at the start or later; the start after that says what is lost."""
+    def expect(image, hookd):
+        with pytest.raises(Refused, match=words):
+            drain(hookd)
+        assert not os.path.exists(f"{hookd.data}/hookd.mdb.damaged")
+    return expect
+
+
+# What follows from other tables is made again from them; of what was given or happened nothing may go.
+UNREADABLE = {
+    "attempt": expect_beyond_mending("cannot be made anew"),
+    "dead": expect_mended,
+    "done": expect_beyond_mending("cannot be made anew"),
+    "due": expect_mended,
+    "ended": expect_mended,
+    "endpoint": expect_beyond_mending("0 records of endpoints are to be read"),
+    "event": expect_beyond_mending("cannot be made anew"),
+    "key": expect_beyond_mending("cannot be made anew"),
+    "key_expiry": expect_mended,
+    "live": expect_beyond_mending("cannot be made anew"),
+    "meta": expect_beyond_mending("its first record cannot be read"),
+    "piece": expect_beyond_mending("cannot be made anew"),
+    "standing": expect_mended,
+    "tally": expect_mended,
+}
 
 
 @pytest.mark.parametrize("while_it_runs", [False, True], ids=["stopped", "running"])
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", UNREADABLE)
 def test_a_table_that_cannot_be_found(image, copy_of, table, while_it_runs):
     """LMDB tells of that one call later, and then calls it something else."""
     hookd = copy_of()
     if while_it_runs:
         start(hookd)
-    rot(hookd, "flip", "-", TABLES.index(table), "value", ROOT + 4, 0x01)
-    try:
-        drain(hookd)
-        judge(image, hookd, image.requests())
-    except Refused as refused:
-        assert re.search(r"damaged|restore", str(refused))
-    if hookd.process:
-        hookd.restart()
+    unreadable(hookd, table)
+    UNREADABLE[table](image, hookd)
+
+
+def test_a_delivery_that_nothing_names_any_more_is_not_forgotten(image, copy_of):
+    """Its record is another event's by its key, and the index that says whose it was cannot be read."""
+    hookd = copy_of()
+    rot(hookd, "flip", "live", 4, "key", 15, 0x01)
+    unreadable(hookd, "standing")
+    expect_beyond_mending("a delivery's record is damaged")(image, hookd)
+
+
+def test_a_delivery_that_was_purged_is_not_missed(image, copy_of):
+    """Its event knows of more deliveries than there are, rightly."""
+    hookd = copy_of()
+    start(hookd)
+    (all_types, purged), *_ = sorted((event, endpoint) for event, endpoint in image.owed if (event, "c") in image.owed)
+    answer = hookd.admin.post("/v1/deliveries/purge", {"ids": [f"{all_types}/{purged}"], "state": "pending"})
+    assert answer.json["changed"] == 1
+    assert hookd.stop() == 0
+    unreadable(hookd, "standing")
+    drain(hookd)
+    assert set(image.requests()) == image.owed - {(all_types, purged)} and "made anew:" in hookd.log()
 
 
 # ---- Anything, anywhere -----------------------------------------------------------------------------
