@@ -380,13 +380,13 @@ size_t space_prepare(struct engine *engine, struct txn *t, const struct store_li
 	if (submits->rows == 0)
 		return 0;
 
-	if (usage.pages + needed > budget) {
+	if (usage.pages + needed > budget)
 		space_explain_budget(limits, refusal, refusal_size);
-		return usage.pages < budget ? budget - usage.pages : 0;
-	}
+	if (usage.pages >= budget)
+		return 0;
 	room = find_room(engine, &usage, limits, &demand, true);
 	if (room == ROOM)
-		return SIZE_MAX;
+		return usage.pages + needed > budget ? budget - usage.pages : SIZE_MAX;
 	engine->refused_for_room = room == ROOM_ONCE_FREED;
 	explain_room(engine, &usage, limits, &demand, refusal, refusal_size);
 	return 0;

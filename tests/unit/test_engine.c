@@ -1271,6 +1271,49 @@ static void test_the_floor_of_free_disk_refuses_events_but_not_verbs(void **stat
 	free(p);
 }
 
+static void test_an_event_that_passes_the_budget_takes_none_by_the_floor_of_free_disk(void **state)
+{
+	struct store_limits limits = {.budget_bytes = 1 << 20, .min_free_bytes = INT64_MAX / 2};
+	struct pair *p = malloc(sizeof(*p));
+	struct new_event events[60], small;
+	uint8_t random[10] = {0};
+	struct submit_op ops[2];
+	struct batch batch;
+
+	(void)state;
+	assert_non_null(p);
+	pair_open(p, 1);
+	for (size_t i = 0; i < 60; i++)
+		fill_event(p, &events[i], event_id_next(&p->ids, ++p->now_ms, random), NULL, 0,
+			NULL, PAYLOAD_MAX, 1);
+	fill_event(p, &small, event_id_next(&p->ids, ++p->now_ms, random), NULL, 0, NULL, 100, 1);
+	ops[0] = (struct submit_op){.op = {.kind = OP_SUBMIT, .next = &ops[1].op},
+		.events = events,
+		.n = 60,
+		.bytes = 60 * PAYLOAD_MAX};
+	ops[1] = (struct submit_op){.op.kind = OP_SUBMIT, .events = &small, .n = 1, .bytes = 100};
+	batch = begin_batch(p, &ops[0].op);
+	batch.limits = limits;
+	assert_int_equal(engine_lmdb.commit(p->lmdb, &batch), ENGINE_OK);
+	batch_clear(&batch);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(ops[i].op.result, ENGINE_REFUSED);
+		assert_int_equal(ops[i].problem.code, PROBLEM_FULL);
+		assert_non_null(strstr(ops[i].problem.detail, "disk"));
+	}
+	/* With room on the disk it is the budget that counts. */
+	limits.min_free_bytes = 0;
+	batch = begin_batch(p, &ops[0].op);
+	batch.limits = limits;
+	assert_int_equal(engine_lmdb.commit(p->lmdb, &batch), ENGINE_OK);
+	batch_clear(&batch);
+	assert_int_equal(ops[0].op.result, ENGINE_REFUSED);
+	assert_non_null(strstr(ops[0].problem.detail, "budget"));
+	assert_int_equal(ops[1].op.result, ENGINE_OK);
+	pair_close(p);
+	free(p);
+}
+
 #define ENGINE_TEST(name) cmocka_unit_test_setup_teardown(name, make_directory, drop_directory)
 
 int main(void)
@@ -1290,6 +1333,8 @@ int main(void)
 		ENGINE_TEST(test_full_and_purged_again_and_again_the_room_stays_the_same),
 		ENGINE_TEST(test_the_budget_counts_what_was_delivered_too),
 		ENGINE_TEST(test_the_floor_of_free_disk_refuses_events_but_not_verbs),
+		ENGINE_TEST(
+			test_an_event_that_passes_the_budget_takes_none_by_the_floor_of_free_disk),
 	};
 
 	signal(SIGPIPE, SIG_IGN); /* as hookd does */
