@@ -175,12 +175,22 @@ static int on_reader(const char *line, void *user)
 	return 0;
 }
 
-/* The transaction of the oldest state that somebody reads; SIZE_MAX: nobody does. */
+/* The transaction of the oldest state that somebody reads; SIZE_MAX: nobody does. A process that
+ * was killed seems to read until somebody looks whether it is there. */
 static size_t oldest_reader(struct engine *engine, long *pid)
 {
 	struct readers readers = {SIZE_MAX, 0};
 	bool known = mdb_reader_list(engine->env, on_reader, &readers) >= 0;
+	MDB_envinfo info;
+	int dead = 0;
 
+	mdb_env_info(engine->env, &info);
+	if (known && readers.oldest < info.me_last_txnid &&
+		info.me_last_txnid - readers.oldest > OLD_TXNS &&
+		mdb_reader_check(engine->env, &dead) == 0 && dead) {
+		readers = (struct readers){SIZE_MAX, 0};
+		known = mdb_reader_list(engine->env, on_reader, &readers) >= 0;
+	}
 	if (pid)
 		*pid = readers.pid;
 	return known ? readers.oldest : 0;
