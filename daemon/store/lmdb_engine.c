@@ -662,7 +662,11 @@ static int pause_copy(const char *path, struct problem *problem)
 	struct txn t;
 	int r = lmdb_open_file(&copy, path, false, &limits, problem);
 
-	if (r == 0 && lmdb_begin(&copy, &t, true) == ENGINE_OK) {
+	if (r == 0 && lmdb_begin(&copy, &t, true) != ENGINE_OK) {
+		problem_set(
+			problem, PROBLEM_INVALID, NULL, "cannot write %s: %s", path, copy.broken);
+		r = -EIO;
+	} else if (r == 0) {
 		copy.meta.sending =
 			(struct sending){.paused = true, .since_ms = copy.meta.queue_ms};
 		snprintf(copy.meta.sending.reason, sizeof(copy.meta.sending.reason),

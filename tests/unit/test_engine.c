@@ -5,6 +5,7 @@
  * check at the end.
  */
 #include <assert.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -1105,6 +1106,38 @@ static void test_a_cancelled_backup_leaves_nothing_behind(void **state)
 	engine_lmdb.close(engine, 1);
 }
 
+static bool changes_fail;
+
+/* In front of LMDB's: without memory for a transaction that changes something. */
+int mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn)
+{
+	int (*begin)(MDB_env *, MDB_txn *, unsigned, MDB_txn **) =
+		dlsym(RTLD_NEXT, "mdb_txn_begin");
+
+	return changes_fail && !(flags & MDB_RDONLY) ? ENOMEM : begin(env, parent, flags, txn);
+}
+
+static void test_a_backup_that_cannot_be_paused_is_none(void **state)
+{
+	struct engine *engine = open_lmdb();
+	struct problem problem = {0};
+	enum engine_result result;
+	char path[128], part[128];
+	int64_t bytes;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/copy", directory);
+	snprintf(part, sizeof(part), "%s/copy.part", directory);
+	changes_fail = true;
+	result = engine_lmdb.backup(engine, path, never, NULL, &bytes, &problem);
+	changes_fail = false;
+	assert_int_equal(result, ENGINE_REFUSED);
+	assert_non_null(strstr(problem.detail, "memory"));
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(access(part, F_OK), -1);
+	engine_lmdb.close(engine, 1);
+}
+
 /* Submits events of 8 KB until one is refused. */
 static struct submit_op fill_up(struct pair *p, struct store_limits limits, unsigned *n_accepted)
 {
@@ -1329,6 +1362,7 @@ int main(void)
 		ENGINE_TEST(test_a_backup_opens_with_everything_and_sending_paused),
 		ENGINE_TEST(test_the_mark_of_the_master_key_is_kept),
 		ENGINE_TEST(test_a_cancelled_backup_leaves_nothing_behind),
+		ENGINE_TEST(test_a_backup_that_cannot_be_paused_is_none),
 		ENGINE_TEST(test_an_endpoint_owes_at_most_a_quarter_of_the_budget),
 		ENGINE_TEST(test_full_and_purged_again_and_again_the_room_stays_the_same),
 		ENGINE_TEST(test_the_budget_counts_what_was_delivered_too),
