@@ -487,6 +487,7 @@ static int lmdb_open(struct engine **engine, const struct engine_options *option
 		lmdb_close(e, 0);
 		return r;
 	}
+	space_fill_holes(e, &options->limits);
 	found->queue_ms = e->meta.queue_ms;
 	found->stop_ms = e->meta.stop_ms;
 	found->lag_ms = e->meta.lag_ms;

@@ -30,8 +30,8 @@ struct engine {
 	struct meta_record meta; /* the writer's copy */
 
 	size_t map_pages;
-	atomic_size_t allocated_pages; /* the file's size: what a commit can use without asking the
-					  disk; changed by the writer */
+	atomic_size_t allocated_pages; /* as a rule the file's size: what a commit can use without
+					  asking the disk; changed by the writer */
 	atomic_size_t reusable_pages; /* that became free and can be taken again; by the writer */
 	atomic_bool pages_are_short; /* what is under way may need all that is left */
 	int64_t below_floor_bytes; /* of the disk, taken for what had been accepted */
@@ -108,6 +108,10 @@ struct space_need {
 size_t space_prepare(struct engine *engine, struct txn *t, const struct store_limits *limits,
 	const struct space_need *submits, const struct space_need *others, char *refusal,
 	size_t refusal_size);
+
+/* Sees to it, after the open, that the disk has all of the file, or all that was ever used of it.
+ */
+void space_fill_holes(struct engine *engine, const struct store_limits *limits);
 
 /* What is used, and whether a small event would be taken now, by the same rules. Changes nothing.
  * Any thread. */

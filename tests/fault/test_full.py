@@ -222,6 +222,27 @@ def test_a_start_on_a_full_disk_goes_on_delivering(disk, hookd_on):
         assert_nothing_lost(ledger)
 
 
+def test_a_file_that_was_copied_with_holes_fails_no_commit(disk, hookd_on):
+    """Its end was set aside for what is under way; cp and tar can make a hole of that, and then others fill the disk."""
+    hookd = hookd_on(disk)
+    with Ledger(hookd) as ledger:
+        add_endpoints(ledger)
+        hookd.admin.post("/v1/pause")
+        for i in range(300):
+            assert ledger.submit(ledger.make(type="tu"[i % 2], key=True, size=2000)) == "stored"
+        assert hookd.stop() == 0
+        path = f"{hookd.data}/hookd.mdb"
+        subprocess.run(["cp", "--sparse=always", path, path + ".copy"], check=True)
+        assert os.stat(path + ".copy").st_blocks < os.stat(path).st_blocks
+        os.rename(path + ".copy", path)
+        hookd.start()
+        fill_up(disk)
+        hookd.admin.post("/v1/resume")
+        ledger.settle()
+        assert "the store failed" not in hookd.log()
+        assert_nothing_lost(ledger)
+
+
 # ---- Readers that stay ----------------------------------------------------------------------------------
 
 

@@ -1347,6 +1347,49 @@ static void test_an_event_that_passes_the_budget_takes_none_by_the_floor_of_free
 	free(p);
 }
 
+static off_t file_blocks(void)
+{
+	char path[128];
+	struct stat file;
+
+	snprintf(path, sizeof(path), "%s/hookd.mdb", directory);
+	assert_int_equal(stat(path, &file), 0);
+	return file.st_blocks * 512;
+}
+
+static void test_holes_in_the_file_are_filled_as_far_as_the_floor_of_free_disk_allows(void **state)
+{
+	struct engine_options o = options();
+	struct engine_found found;
+	struct problem problem;
+	char command[256];
+	struct pair p;
+	off_t size;
+
+	(void)state;
+	pair_open(&p, 1);
+	one_delivery(&p);
+	pair_close(&p);
+	size = file_size();
+	snprintf(command, sizeof(command),
+		"cd %s && cp --sparse=always hookd.mdb copy && mv copy hookd.mdb", directory);
+	assert_int_equal(system(command), 0);
+	assert_true(file_blocks() < size / 2);
+
+	o.limits.min_free_bytes = INT64_MAX / 2;
+	assert_int_equal(engine_lmdb.open(&p.lmdb, &o, &found, &problem), 0);
+	assert_true(p.lmdb->allocated_pages * PAGE_BYTES < (size_t)size / 2);
+	assert_true(file_blocks() >= (off_t)(p.lmdb->allocated_pages * PAGE_BYTES));
+	assert_true(file_blocks() < size / 2);
+	engine_lmdb.close(p.lmdb, p.now_ms);
+
+	p.lmdb = open_lmdb();
+	assert_int_equal(p.lmdb->allocated_pages * PAGE_BYTES, size);
+	assert_true(file_blocks() >= size);
+	engine_lmdb.close(p.lmdb, p.now_ms);
+	assert_int_equal(file_size(), size);
+}
+
 #define ENGINE_TEST(name) cmocka_unit_test_setup_teardown(name, make_directory, drop_directory)
 
 int main(void)
@@ -1369,6 +1412,8 @@ int main(void)
 		ENGINE_TEST(test_the_floor_of_free_disk_refuses_events_but_not_verbs),
 		ENGINE_TEST(
 			test_an_event_that_passes_the_budget_takes_none_by_the_floor_of_free_disk),
+		ENGINE_TEST(
+			test_holes_in_the_file_are_filled_as_far_as_the_floor_of_free_disk_allows),
 	};
 
 	signal(SIGPIPE, SIG_IGN); /* as hookd does */
