@@ -82,8 +82,9 @@ void commit_outcome(struct commit *c, struct outcome_op *op)
 
 	op->op.result = ENGINE_OK;
 	op->after = (struct delivery){0};
-	if (o->kind == OUTCOME_DAMAGED) {
-		/* Whatever the damage is, the row that led here must not lead here again. */
+	if (r < 0 && o->kind == OUTCOME_DAMAGED) {
+		/* Whatever the damage is, the row that led here must not lead here again. A sound
+		 * record knows its row, which may be of a later turn. */
 		struct row_key due = key_of_due(o->endpoint, o->due_ms, &o->event);
 
 		row_delete(&c->t, T_DUE, &due);

@@ -953,44 +953,90 @@ static unsigned spoil(const char *text)
 	return n;
 }
 
-static void test_a_damaged_event_is_claimed_as_damaged_and_becomes_a_dead_letter(void **state)
+/* An event whose payload is damaged, with the LMDB engine alone. */
+static struct delivery_ref damaged_delivery(struct pair *p)
 {
-	struct pair p;
-	struct claim claim;
 	struct delivery_ref ref;
-	struct outcome_op op;
-	struct batch batch;
 
-	(void)state;
-	pair_open(&p, 1);
+	pair_open(p, 1);
 	memcpy(payload + 40, "tell-tale", 9);
-	ref = one_delivery(&p);
-	pair_close(&p);
+	ref = one_delivery(p);
+	pair_close(p);
 	assert_true(spoil("tell-tale") > 0);
+	p->lmdb = open_lmdb();
+	p->claimed = NULL;
+	return ref;
+}
 
-	p.lmdb = open_lmdb();
-	claim = (struct claim){.endpoint = 1,
-		.until_ms = p.now_ms,
+/* The outcome that follows from claiming it. */
+static struct outcome_op claim_damaged(struct pair *p, const struct delivery_ref *ref)
+{
+	struct claim claim = {.endpoint = ref->endpoint,
+		.until_ms = p->now_ms,
 		.max_n = 5,
 		.max_bytes = 5000,
 		.skip = is_claimed,
-		.user = &p};
-	p.claimed = NULL;
-	assert_int_equal(engine_lmdb.claim(p.lmdb, &claim), ENGINE_OK);
+		.user = p};
+	struct outcome_op op;
+
+	assert_int_equal(engine_lmdb.claim(p->lmdb, &claim), ENGINE_OK);
 	assert_non_null(claim.list);
 	assert_null(claim.list->event);
 	op = (struct outcome_op){.op.kind = OP_OUTCOME,
-		.outcome = {.event = ref.event,
-			.endpoint = 1,
+		.outcome = {.event = ref->event,
+			.endpoint = ref->endpoint,
 			.turn = claim.list->delivery.turn,
 			.kind = OUTCOME_DAMAGED,
 			.due_ms = claim.list->delivery.due_ms}};
 	claimed_free(claim.list);
-	batch = begin_batch(&p, &op.op);
-	assert_int_equal(engine_lmdb.commit(p.lmdb, &batch), ENGINE_OK);
+	return op;
+}
+
+static void commit_one(struct pair *p, struct op *op)
+{
+	struct batch batch = begin_batch(p, op);
+
+	assert_int_equal(engine_lmdb.commit(p->lmdb, &batch), ENGINE_OK);
+	batch_clear(&batch);
+}
+
+static void test_a_damaged_event_is_claimed_as_damaged_and_becomes_a_dead_letter(void **state)
+{
+	struct pair p;
+	struct delivery_ref ref = damaged_delivery(&p);
+	struct outcome_op op = claim_damaged(&p, &ref);
+
+	(void)state;
+	commit_one(&p, &op.op);
 	assert_int_equal(op.after.state, DELIVERY_DEAD);
 	assert_int_equal(op.after.reason, DEAD_DAMAGED);
-	batch_clear(&batch);
+	engine_lmdb.close(p.lmdb, p.now_ms);
+}
+
+static void test_a_damaged_event_that_was_held_and_released_meanwhile_is_claimed_again(void **state)
+{
+	static const enum verb verbs[] = {VERB_HOLD, VERB_RELEASE};
+	struct pair p;
+	struct delivery_ref ref = damaged_delivery(&p);
+	struct outcome_op op = claim_damaged(&p, &ref);
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct verb_op verb = {.op.kind = OP_VERB,
+			.verb = verbs[i],
+			.states = ALL_STATES,
+			.refs = &ref,
+			.n = 1};
+
+		commit_one(&p, &verb.op);
+		assert_int_equal(verb.n_changed, 1);
+	}
+	commit_one(&p, &op.op); /* of an old turn */
+	assert_int_equal(op.after.state, DELIVERY_PENDING);
+	op = claim_damaged(&p, &ref);
+	commit_one(&p, &op.op);
+	assert_int_equal(op.after.state, DELIVERY_DEAD);
+	assert_int_equal(op.after.reason, DEAD_DAMAGED);
 	engine_lmdb.close(p.lmdb, p.now_ms);
 }
 
@@ -1401,6 +1447,8 @@ int main(void)
 		ENGINE_TEST(test_a_file_that_was_cut_short_is_refused),
 		ENGINE_TEST(test_a_file_of_a_newer_schema_is_refused),
 		ENGINE_TEST(test_a_damaged_event_is_claimed_as_damaged_and_becomes_a_dead_letter),
+		ENGINE_TEST(
+			test_a_damaged_event_that_was_held_and_released_meanwhile_is_claimed_again),
 		ENGINE_TEST(test_the_check_finds_a_damaged_payload),
 		ENGINE_TEST(test_a_backup_opens_with_everything_and_sending_paused),
 		ENGINE_TEST(test_the_mark_of_the_master_key_is_kept),
