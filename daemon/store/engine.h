@@ -360,7 +360,8 @@ struct engine_verbs {
 	/* Why the last call returned ENGINE_BROKEN, in words. */
 	const char *(*broken)(const struct engine *engine);
 
-	/* Remembers how much of a stop retention leaves out; part of the start. */
+	/* How much of a stop retention leaves out; part of the start. Remembered with the next
+	 * commit, or close(), and the time of that, or a stop would be reckoned twice. */
 	enum engine_result (*set_lag)(struct engine *engine, int64_t stop_ms, int64_t lag_ms);
 
 	enum engine_result (*commit)(struct engine *engine, struct batch *batch);

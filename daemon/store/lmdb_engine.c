@@ -532,20 +532,9 @@ static enum engine_result lmdb_each_endpoint(struct engine *engine,
 
 static enum engine_result lmdb_set_lag(struct engine *engine, int64_t stop_ms, int64_t lag_ms)
 {
-	struct txn t;
-	int r;
-
-	if (lmdb_begin(engine, &t, true) != ENGINE_OK)
-		return ENGINE_BROKEN;
 	engine->meta.stop_ms = stop_ms;
 	engine->meta.lag_ms = lag_ms;
-	lmdb_put_meta(engine, &t);
-	if (t.error) {
-		lmdb_abort(&t);
-		return lmdb_break(engine, "cannot write", t.error);
-	}
-	r = mdb_txn_commit(t.mdb);
-	return r ? lmdb_break(engine, "cannot commit", r) : ENGINE_OK;
+	return ENGINE_OK;
 }
 
 /* ---- Backup ---- */

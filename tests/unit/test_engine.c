@@ -1135,6 +1135,37 @@ static void test_the_mark_of_the_master_key_is_kept(void **state)
 	pair_close(&p);
 }
 
+static void test_a_long_stop_is_noted_with_the_time_that_it_is_reckoned_from(void **state)
+{
+	struct engine_options o = options();
+	struct engine_found found;
+	struct problem problem;
+	int64_t stopped_ms;
+	struct pair p;
+
+	(void)state;
+	pair_open(&p, 1);
+	put_endpoint(&p, 1, false);
+	stopped_ms = p.now_ms;
+	p.now_ms += 10 * (int64_t)86400000;
+	/* A start that comes to nothing: the next one reckons the same stop, once. */
+	assert_int_equal(engine_lmdb.set_lag(p.lmdb, stopped_ms, 7), ENGINE_OK);
+	engine_lmdb.close(p.lmdb, 0);
+	assert_int_equal(engine_lmdb.open(&p.lmdb, &o, &found, &problem), 0);
+	assert_int_equal(found.queue_ms, stopped_ms);
+	assert_int_equal(found.stop_ms, 0);
+	assert_int_equal(found.lag_ms, 0);
+
+	assert_int_equal(engine_lmdb.set_lag(p.lmdb, stopped_ms, 7), ENGINE_OK);
+	put_endpoint(&p, 1, false);
+	engine_lmdb.close(p.lmdb, 0);
+	assert_int_equal(engine_lmdb.open(&p.lmdb, &o, &found, &problem), 0);
+	assert_int_equal(found.queue_ms, p.now_ms);
+	assert_int_equal(found.stop_ms, stopped_ms);
+	assert_int_equal(found.lag_ms, 7);
+	pair_close(&p);
+}
+
 static void test_a_cancelled_backup_leaves_nothing_behind(void **state)
 {
 	struct engine *engine = open_lmdb();
@@ -1452,6 +1483,7 @@ int main(void)
 		ENGINE_TEST(test_the_check_finds_a_damaged_payload),
 		ENGINE_TEST(test_a_backup_opens_with_everything_and_sending_paused),
 		ENGINE_TEST(test_the_mark_of_the_master_key_is_kept),
+		ENGINE_TEST(test_a_long_stop_is_noted_with_the_time_that_it_is_reckoned_from),
 		ENGINE_TEST(test_a_cancelled_backup_leaves_nothing_behind),
 		ENGINE_TEST(test_a_backup_that_cannot_be_paused_is_none),
 		ENGINE_TEST(test_an_endpoint_owes_at_most_a_quarter_of_the_budget),
