@@ -336,6 +336,10 @@ struct engine_options {
 	const char *directory;
 	struct store_limits limits;
 	uint8_t key_id[8]; /* written into a new store */
+	/* Asked of a store that is there before anything of it is written: with what key it is
+	 * marked. 0; or -EIO: it is not opened, for what the problem says. May be NULL. */
+	int (*check_key)(void *check_user, const uint8_t key_id[8], struct problem *problem);
+	void *check_user;
 	/* Mending what is damaged may take a while: called again and again meanwhile, with a line
 	 * for the administrator or NULL. May be NULL. */
 	void (*mending)(void *user, const char *line);
@@ -349,7 +353,8 @@ struct engine_verbs {
 	int (*open)(struct engine **engine, const struct engine_options *options,
 		struct engine_found *found, struct problem *problem);
 	void (*close)(struct engine *engine,
-		int64_t now_ms); /* notes the time; 0 after a failure: touches nothing */
+		int64_t now_ms); /* notes the time; 0 after a failure or a start that was
+				    refused: touches nothing */
 
 	/* Calls back once for each endpoint, removed ones included. */
 	enum engine_result (*each_endpoint)(struct engine *engine,

@@ -444,6 +444,8 @@ static int open_or_rebuild(struct engine *e, const char *path, const struct engi
 	int r = lmdb_open_file(e, path, true, &options->limits, problem);
 	bool sound = false;
 
+	if (r == 0 && options->check_key)
+		r = options->check_key(options->check_user, e->meta.key_id, problem);
 	if (r == 0 && access(e->mark_path, F_OK) < 0)
 		r = check_endpoints(e, path, &sound, problem);
 	if (r < 0 || sound)

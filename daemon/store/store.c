@@ -45,7 +45,7 @@ struct store {
 	uint8_t key_id[SECRETBOX_KEY_ID_LEN]; /* of the master key that it is marked with */
 	struct editing *creating;
 	struct store_numbers numbers;
-	bool broken, finished;
+	bool started, broken, finished;
 };
 
 /* ---- Reports ---- */
@@ -254,9 +254,9 @@ static int make_threads(struct store *s, const struct engine_found *found)
 
 /* The store is marked with the key that its secrets are sealed with; while that is being changed,
  * with the previous one. */
-static int check_key(const struct store *s, const uint8_t id[static SECRETBOX_KEY_ID_LEN],
-	struct problem *problem)
+static int check_key(void *user, const uint8_t *id, struct problem *problem)
 {
+	const struct store *s = user;
 	const struct secretbox *box = s->options.box;
 	char wanted[SECRETBOX_KEY_ID_SIZE], given[SECRETBOX_KEY_ID_SIZE],
 		previous[SECRETBOX_KEY_ID_SIZE] = "";
@@ -278,6 +278,8 @@ static int open_store(struct store *s, struct problem *problem)
 {
 	struct engine_options options = {.directory = s->options.directory,
 		.limits = s->options.settings.limits,
+		.check_key = check_key,
+		.check_user = s,
 		.mending = s->options.callbacks->mending,
 		.user = s->options.user};
 	struct engine_found found;
@@ -286,9 +288,6 @@ static int open_store(struct store *s, struct problem *problem)
 
 	memcpy(options.key_id, s->options.box->current.id, sizeof(options.key_id));
 	r = s->options.engine->open(&s->engine, &options, &found, problem);
-	if (r < 0)
-		return r;
-	r = check_key(s, found.key_id, problem);
 	if (r < 0)
 		return r;
 	memcpy(s->key_id, found.key_id, sizeof(s->key_id));
@@ -323,8 +322,7 @@ int store_open(struct store **store, const struct store_options *options, struct
 	r = open_store(s, problem);
 	store_thread_set(false);
 	if (r < 0) {
-		s->broken = true; /* what could not be opened is not written to */
-		store_close(s);
+		store_close(s); /* which writes nothing: it was not started */
 		return r;
 	}
 	*store = s;
@@ -335,7 +333,10 @@ int store_start(struct store *s)
 {
 	int r = writer_start(s->writer);
 
-	return r < 0 ? r : reader_start(s->reader);
+	if (r == 0)
+		r = reader_start(s->reader);
+	s->started = r == 0;
+	return r;
 }
 
 void store_finish(struct store *s)
@@ -359,7 +360,7 @@ void store_close(struct store *s)
 	store_thread_set(true);
 	if (s->engine)
 		s->options.engine->close(
-			s->engine, s->broken || !s->writer ? 0 : clock_queue_ms(s->options.clock));
+			s->engine, s->started && !s->broken ? clock_queue_ms(s->options.clock) : 0);
 	store_thread_set(false);
 	registry_free(s->registry);
 	free(s);

@@ -230,3 +230,36 @@ def test_a_start_that_is_refused_writes_nothing(make_hookd, receive, directory):
         status, said = run_to_its_end(spoiled)
         assert status == 1 and ("is sealed with master key" in said or "endpoint number 1 cannot be read" in said), said
         assert read(spoiled.data + "/hookd.mdb") == before
+
+
+def test_a_start_without_sockets_writes_nothing(make_hookd, receive, directory):
+    hookd, receiver = make_hookd(), receive()
+    make_secrets(hookd, receiver, 1)
+    assert hookd.stop() == 0
+    elsewhere = copy_of(hookd, f"{directory}/elsewhere")
+    before = read(elsewhere.data + "/hookd.mdb")
+    with open(elsewhere.sockets, "w"):
+        pass
+    status, said = run_to_its_end(elsewhere)
+    assert status == 1 and elsewhere.sockets in said, said
+    assert read(elsewhere.data + "/hookd.mdb") == before
+
+
+def test_a_start_with_another_key_makes_no_file_anew(make_hookd, receive):
+    """A restored file that is to be made anew, and the key of another machine."""
+    hookd, receiver = make_hookd(), receive()
+    secrets = make_secrets(hookd, receiver, 1)
+    assert hookd.stop() == 0
+    before, key = read(hookd.data + "/hookd.mdb"), read(hookd.data + "/master.key")
+    for name, content in (("rebuild", b""), ("hookd.mdb.damaged", b"an earlier one"), ("master.key", b"cd" * 32 + b"\n")):
+        with open(f"{hookd.data}/{name}", "wb") as file:
+            file.write(content)
+    status, said = run_to_its_end(hookd)
+    assert status == 1 and "the master key is not the one" in said, said
+    assert read(hookd.data + "/hookd.mdb") == before
+    assert os.path.exists(hookd.data + "/rebuild") and read(hookd.data + "/hookd.mdb.damaged") == b"an earlier one"
+    with open(hookd.data + "/master.key", "wb") as file:
+        file.write(key)
+    hookd.start()
+    assert "the data file was made anew" in hookd.log()
+    assert_all_sign(hookd, receiver, secrets)
