@@ -132,9 +132,7 @@ static void check_event(struct check *c, const struct event_id *id)
 		fault(c, "event %s: damaged, or a piece of its payload is missing", text);
 	get_standing(&c->t, id, &standing);
 	if (!standing_is_open(&standing)) {
-		uint8_t class = standing.states[DELIVERY_DEAD] ? ENDED_WITH_DEAD : ENDED_DELIVERED;
-		struct row_key key = key_of_ended(
-			class, standing.total ? standing.ended_ms : event_id_ms(id), id);
+		struct row_key key = key_of_ended(id, &standing);
 
 		if (!has_row(c, T_ENDED, &key))
 			fault(c, "event %s: ended, but has no row in the index of ended events",

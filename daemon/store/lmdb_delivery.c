@@ -120,21 +120,12 @@ void commit_rewrite(struct commit *c, const struct delivery *before, const struc
 
 /* ---- When events end ---- */
 
-static struct row_key ended_key(const struct event_id *id, const struct event_standing *standing)
-{
-	uint8_t class = standing->states[DELIVERY_DEAD] ? ENDED_WITH_DEAD : ENDED_DELIVERED;
-	/* An event that nobody subscribed to ended when it was accepted. */
-	int64_t ended_ms = standing->total ? standing->ended_ms : event_id_ms(id);
-
-	return key_of_ended(class, ended_ms, id);
-}
-
 bool commit_ended_key(struct commit *c, const struct event_id *id, struct row_key *key)
 {
 	struct event_standing standing;
 
 	get_standing(&c->t, id, &standing);
-	*key = ended_key(id, &standing);
+	*key = key_of_ended(id, &standing);
 	return !standing_is_open(&standing);
 }
 

@@ -102,13 +102,14 @@ struct row_key key_of_dead(int64_t died_ms, const struct event_id *id, uint32_t 
 	return key;
 }
 
-struct row_key key_of_ended(uint8_t class, int64_t ended_ms, const struct event_id *id)
+struct row_key key_of_ended(const struct event_id *id, const struct event_standing *standing)
 {
 	struct row_key key;
 	struct byte_writer w = begin_key(&key);
 
-	put_u8(&w, class);
-	put_i64(&w, ended_ms);
+	put_u8(&w, standing->states[DELIVERY_DEAD] ? ENDED_WITH_DEAD : ENDED_DELIVERED);
+	/* An event that nobody subscribed to ended when it was accepted. */
+	put_i64(&w, standing->total ? standing->ended_ms : event_id_ms(id));
 	put_id(&w, id);
 	end_key(&key, &w);
 	return key;

@@ -56,6 +56,13 @@ struct row_key {
 	size_t len;
 };
 
+/* How an event's deliveries stand. */
+struct event_standing {
+	uint32_t states[N_DELIVERY_STATES];
+	int64_t ended_ms; /* the latest since_ms of all */
+	uint32_t total;
+};
+
 struct row_key key_of_event(const struct event_id *id);
 struct row_key key_of_piece(const struct event_id *id, uint32_t number);
 struct row_key key_of_delivery(const struct event_id *id, uint32_t endpoint); /* T_LIVE, T_DONE */
@@ -64,7 +71,7 @@ struct row_key key_of_due(uint32_t endpoint, int64_t due_ms, const struct event_
 struct row_key key_of_standing(
 	uint32_t endpoint, enum delivery_state state, const struct event_id *id);
 struct row_key key_of_dead(int64_t died_ms, const struct event_id *id, uint32_t endpoint);
-struct row_key key_of_ended(uint8_t class, int64_t ended_ms, const struct event_id *id);
+struct row_key key_of_ended(const struct event_id *id, const struct event_standing *standing);
 struct row_key key_of_number(uint32_t number); /* T_ENDPOINT, T_TALLY */
 struct row_key key_of_idempotency(const char *tenant, const char *key);
 struct row_key key_of_key_expiry(int64_t expires_ms, const struct row_key *key);
@@ -129,13 +136,6 @@ int get_stored_event(
 	struct txn *t, const struct event_id *id, bool with_payload, struct stored_event **event);
 /* Its type alone, "" when it cannot be told. */
 void get_event_type(struct txn *t, const struct event_id *id, char type[static 129]);
-
-/* How an event's deliveries stand. */
-struct event_standing {
-	uint32_t states[N_DELIVERY_STATES];
-	int64_t ended_ms; /* the latest since_ms of all */
-	uint32_t total;
-};
 
 void get_standing(struct txn *t, const struct event_id *id, struct event_standing *standing);
 
