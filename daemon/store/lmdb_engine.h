@@ -20,7 +20,7 @@
 
 /* Free pages when a transaction began, and how many of them it may have taken. */
 struct freed {
-	size_t txn, pages, taken;
+	size_t pages, taken;
 };
 
 struct engine {
@@ -34,10 +34,12 @@ struct engine {
 					  asking the disk; changed by the writer */
 	atomic_size_t reusable_pages; /* that became free and can be taken again; by the writer */
 	atomic_bool pages_are_short; /* what is under way may need all that is left */
-	int64_t below_floor_bytes; /* of the disk, taken for what had been accepted */
+	atomic_int_least64_t below_floor_bytes; /* of the disk, taken for what had been accepted; by
+						   the writer */
 	/* This batch's events, and more freed pages would have helped. */
 	atomic_bool refused_for_room;
-	struct freed freed, freed_before; /* of this transaction and the one before */
+	struct freed freed, freed_before; /* of this transaction and the one before; the writer's */
+	atomic_size_t freed_txn; /* of which freed is; by the writer */
 	bool can_allocate; /* the file system knows fallocate(2) */
 
 	atomic_bool is_broken;

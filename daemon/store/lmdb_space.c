@@ -222,7 +222,7 @@ static size_t oldest_reader(struct engine *engine, long *pid)
 /* Does somebody read a state that is older than the last two? */
 static bool has_old_reader(struct engine *engine, long *pid)
 {
-	return oldest_reader(engine, pid) < engine->freed.txn - 1;
+	return oldest_reader(engine, pid) < engine->freed_txn - 1;
 }
 
 bool space_is_short(struct engine *engine)
@@ -236,9 +236,10 @@ static void note_free(struct engine *engine, const struct txn *t, size_t free_pa
 {
 	size_t id = mdb_txn_id(t->mdb), reusable = 0;
 
-	if (id != engine->freed.txn) /* else the last one was given up */
+	if (id != engine->freed_txn) /* else the last one was given up */
 		engine->freed_before = engine->freed;
-	engine->freed = (struct freed){id, free_pages, worst};
+	engine->freed_txn = id;
+	engine->freed = (struct freed){free_pages, worst};
 	if (engine->freed_before.pages > engine->freed_before.taken)
 		reusable = engine->freed_before.pages - engine->freed_before.taken;
 	engine->reusable_pages = reusable < free_pages ? reusable : free_pages;
