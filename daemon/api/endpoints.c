@@ -156,9 +156,7 @@ static int apply_create(struct endpoint_edit *edit, struct endpoint *draft, stru
 
 void handle_endpoint_create(struct request *rq)
 {
-	struct store *store = api_options(rq)->store;
-	struct changing *c =
-		new_change(rq, store_next_endpoint(store), apply_create, "add", "added");
+	struct changing *c = new_change(rq, 0, apply_create, "add", "added");
 	struct problem problem;
 
 	if (!c)
@@ -169,7 +167,7 @@ void handle_endpoint_create(struct request *rq)
 		refuse_change(c, &problem);
 		return;
 	}
-	store_edit(store, &c->edit);
+	store_edit(api_options(rq)->store, &c->edit);
 }
 
 /* ---- Changing ---- */

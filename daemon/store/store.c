@@ -400,11 +400,6 @@ struct event_id store_next_id(struct store *s, int64_t now_ms)
 	return event_id_next(&s->ids, now_ms, random);
 }
 
-uint32_t store_next_endpoint(struct store *s)
-{
-	return s->next_endpoint++;
-}
-
 /* ---- Changes ---- */
 
 /* After the store broke, or was finished, everything is answered so at once. */
@@ -563,16 +558,20 @@ static void start_edit(struct store *s, struct endpoint_edit *edit)
 		draft = *slot->settings;
 		memcpy(secrets, draft.secrets, draft.n_secrets * sizeof(secrets[0]));
 	} else {
+		draft.number = s->next_endpoint;
 		draft.created_ms = draft.state_since_ms = now_ms;
 	}
 	draft.secrets = secrets;
 	endpoint_expire_secrets(&draft, now_ms);
 	draft.revision++;
 	draft.updated_ms = now_ms;
-	if (edit->apply(edit, &draft, &problem) == 0)
+	if (edit->apply(edit, &draft, &problem) == 0) {
+		if (edit->creates)
+			edit->number = s->next_endpoint++; /* only now: it is never given again */
 		commit_edit(s, edit, &draft);
-	else
+	} else {
 		finish_edit(s, edit, slot, &problem);
+	}
 	OPENSSL_cleanse(secrets, sizeof(secrets));
 }
 

@@ -90,8 +90,6 @@ const struct sending *store_sending(const struct store *store);
 
 /* Ids for new events, growing over restarts. */
 struct event_id store_next_id(struct store *store, int64_t now_ms);
-/* Numbers for new endpoints, never given twice. */
-uint32_t store_next_endpoint(struct store *store);
 
 /* ---- Changes ---- */
 
@@ -104,10 +102,10 @@ void store_set_sending(struct store *store, struct sending_op *op);
 /*
  * A change to an endpoint. apply gets a draft of the settings as they are when its turn comes, and
  * changes it or returns a problem code; changes to one endpoint never overlap. For a new endpoint
- * number is from store_next_endpoint() and the draft is empty.
+ * the draft is empty but for its number, which is used up when apply returns 0.
  */
 struct endpoint_edit {
-	uint32_t number;
+	uint32_t number; /* of one that creates: set when it is used up */
 	bool creates;
 	bool reseals; /* nothing changes but the seal of its secrets; removed ones, too. No apply */
 	int (*apply)(struct endpoint_edit *edit, struct endpoint *draft, struct problem *problem);

@@ -294,6 +294,7 @@ static void create(struct change *c, struct endpoint *draft)
 {
 	snprintf(c->name, sizeof(c->name), "e%u", draft->number);
 	snprintf(c->url, sizeof(c->url), "https://r%u.example/", draft->number);
+	world.last_endpoint = draft->number;
 	draft->tenant = tenants[dice(3)];
 	draft->name = c->name;
 	draft->url = c->url;
@@ -351,11 +352,14 @@ static void on_changed(struct endpoint_edit *edit, struct slot *slot, const stru
 static void change(uint32_t endpoint, enum change_kind kind)
 {
 	static const char *const names[] = {
-		"added", "set", "paused", "resumed", "removed", "given a new secret"};
+		"", "set", "paused", "resumed", "removed", "given a new secret"};
 	struct change *c = calloc(1, sizeof(*c));
 
 	assert(c);
-	trace("endpoint %u is to be %s", endpoint, names[kind]);
+	if (kind == ADD)
+		trace("an endpoint is to be added");
+	else
+		trace("endpoint %u is to be %s", endpoint, names[kind]);
 	c->edit = (struct endpoint_edit){.number = endpoint,
 		.creates = kind == ADD,
 		.apply = apply_change,
@@ -395,8 +399,7 @@ static void add(void)
 		world.last_endpoint + 1 >= RECEIVERS_MAX)
 		return;
 	cover("action: add an endpoint");
-	world.last_endpoint = store_next_endpoint(hookd.store);
-	change(world.last_endpoint, ADD);
+	change(0, ADD);
 }
 
 static void set(void)

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from harness import closed_port, wait_until
+from secrets_of import edit_data
 
 PUBLIC = "https://hooks.example.com/in"
 
@@ -138,6 +139,21 @@ def test_a_tenant_has_at_most_so_many_endpoints(make_hookd):
     answer = hookd.admin.post("/v1/endpoints", {"url": "http://127.0.0.1:8080/"})
     assert answer.status == 507 and answer.json["field"] == "tenant"
     hookd.admin.add_endpoint("c", "http://127.0.0.1:8080/", tenant="other")
+
+
+def test_a_registration_that_is_refused_uses_no_number_up(make_hookd):
+    """Numbers are never given twice, and tables in memory go up to the highest."""
+    hookd = make_hookd({"intake": {"max_endpoints_per_tenant": "1"}})
+    hookd.admin.add_endpoint("first", "http://127.0.0.1:8080/")
+    for client, members, status in [(hookd.admin, {"url": "ftp://127.0.0.1/"}, 400),
+                                    (hookd.admin, {"url": "http://127.0.0.1/", "secret": "s"}, 400),
+                                    (hookd.manage, {"url": PUBLIC, "allow_http": True}, 403),
+                                    (hookd.admin, {"url": PUBLIC, "name": "first"}, 409),
+                                    (hookd.admin, {"url": PUBLIC, "name": "second"}, 507)]:
+        assert client.post("/v1/endpoints", members).status == status
+    hookd.admin.add_endpoint("second", "http://127.0.0.1:8080/", tenant="other")
+    assert hookd.stop() == 0
+    edit_data(hookd, "show", 2, 0)  # fails where there is no endpoint of that number
 
 
 def test_endpoints_are_listed_filtered_and_paged(hookd, receive):
