@@ -3,7 +3,8 @@
  *
  * A verb works in two steps: the deliveries that are meant are found as a list would find them,
  * then the store applies the verb to each, looking at its state once more. What is named by ids is
- * found event by event.
+ * found event by event, and when that has become many, the verb is applied before more are looked
+ * for: an event may have a hundred thousand deliveries.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,12 +104,14 @@ void handle_delivery_list(struct request *rq)
 
 /* ---- Finding deliveries by event and name ---- */
 
-/* All deliveries of one event, of which those to an endpoint of that name are meant (NULL: all). */
+/* The deliveries of one event, of which those to an endpoint of that name are meant (NULL: all). */
 struct finding {
 	struct store_query query; /* the first member */
+	/* A page of them, others among them; find_more() gives the next. NULL: the store failed. */
 	void (*found)(struct finding *finding, const struct delivery_page *page);
+	struct store *store;
+	struct event_id event;
 	const char *name;
-	void *user;
 };
 
 static void on_found(struct store_query *query)
@@ -122,12 +125,12 @@ static void on_found(struct store_query *query)
 		delivery_page_clear(&page);
 }
 
-static void find_deliveries(struct store *store, struct finding *f, const struct event_id *event)
+static void find_all(struct finding *f)
 {
 	f->query.kind = QUERY_DELIVERIES;
 	f->query.done = on_found;
 	f->query.deliveries = (struct delivery_query){.one_event = true,
-		.event = *event,
+		.event = f->event,
 		.states = ALL_STATES,
 		.any_endpoint = true,
 		.since_ms = INT64_MIN,
@@ -136,12 +139,70 @@ static void find_deliveries(struct store *store, struct finding *f, const struct
 		.limit = BULK_MAX,
 		.max_examined = 10 * BULK_MAX,
 		.refs_only = true};
-	store_ask(store, &f->query);
+	store_ask(f->store, &f->query);
 }
 
-static bool is_meant(struct store *store, const struct finding *f, const struct delivery *d)
+static void find_more(struct finding *f, const struct position *from)
 {
-	struct slot *slot = registry_at(store_registry(store), d->endpoint);
+	f->query.deliveries.from = *from;
+	store_ask(f->store, &f->query);
+}
+
+static void on_looked_up(struct store_query *query)
+{
+	struct finding *f = (struct finding *)query;
+	struct delivery_row row = {.delivery = query->answer.history.delivery};
+	struct delivery_page page = {.rows = &row, .n = 1};
+
+	if (query->result == ENGINE_NOT_FOUND) {
+		find_all(f);
+		return;
+	}
+	if (query->result == ENGINE_OK)
+		free(query->answer.history.stories);
+	f->found(f, query->result == ENGINE_OK ? &page : NULL);
+}
+
+/* The event knows the tenant, and with that the name leads to the endpoint of now. */
+static void on_event_of_name(struct store_query *query)
+{
+	struct finding *f = (struct finding *)query;
+	struct stored_event *event = query->answer.event_row.event;
+	struct slot *slot = NULL;
+
+	if (query->result == ENGINE_OK) {
+		slot = registry_find(store_registry(f->store), event->event.tenant, f->name);
+		free(event);
+	}
+	if (slot) {
+		f->query.kind = QUERY_HISTORY;
+		f->query.done = on_looked_up;
+		f->query.ref = (struct delivery_ref){f->event, slot->settings->number};
+		store_ask(f->store, &f->query);
+	} else if (query->result == ENGINE_BROKEN) {
+		f->found(f, NULL);
+	} else {
+		find_all(f);
+	}
+}
+
+/* A delivery with a name is looked up; where that does not lead to it, because its endpoint was
+ * removed or its event is damaged, it is looked for among all. */
+static void find_deliveries(struct finding *f)
+{
+	if (!f->name) {
+		find_all(f);
+		return;
+	}
+	f->query.kind = QUERY_EVENT;
+	f->query.done = on_event_of_name;
+	f->query.ref.event = f->event;
+	store_ask(f->store, &f->query);
+}
+
+static bool is_meant(const struct finding *f, const struct delivery *d)
+{
+	struct slot *slot = registry_at(store_registry(f->store), d->endpoint);
 
 	return slot && (!f->name || strcmp(slot->settings->name, f->name) == 0);
 }
@@ -202,17 +263,20 @@ static void on_history(struct store_query *query)
 static void on_delivery_found(struct finding *finding, const struct delivery_page *page)
 {
 	struct getting *g = (struct getting *)finding;
-	struct store *store = api_options(g->request)->store;
 
 	for (size_t i = 0; page && i < page->n; i++) {
 		const struct delivery *d = &page->rows[i].delivery;
 
-		if (!is_meant(store, finding, d))
+		if (!is_meant(finding, d))
 			continue;
 		g->history.kind = QUERY_HISTORY;
 		g->history.done = on_history;
 		g->history.ref = (struct delivery_ref){d->event, d->endpoint};
-		store_ask(store, &g->history);
+		store_ask(finding->store, &g->history);
+		return;
+	}
+	if (page && page->more) {
+		find_more(finding, &page->next);
 		return;
 	}
 	if (page)
@@ -239,8 +303,10 @@ void handle_delivery_get(struct request *rq)
 	}
 	g->request = rq;
 	g->finding.found = on_delivery_found;
+	g->finding.store = api_options(rq)->store;
+	g->finding.event = id;
 	g->finding.name = name;
-	find_deliveries(api_options(rq)->store, &g->finding, &id);
+	find_deliveries(&g->finding);
 }
 
 /* ---- Verbs ---- */
@@ -254,9 +320,10 @@ struct bulk {
 	struct filter filter;
 	char http_status[16], limit[16]; /* numbers as texts */
 	const json_t *ids;
-	size_t at_id;
+	size_t at_id, n_of_id; /* the one that is looked for, and what was found of it */
+	struct position more_of_id; /* len 0: there is no more of it */
 	bool dry_run;
-	size_t refs_size, n_would_change, n_matched;
+	size_t refs_size, n_would_change, n_changed, n_matched;
 	json_t *not_found, *next;
 };
 
@@ -281,7 +348,10 @@ static void free_bulk(struct bulk *b)
 
 static void fail_bulk(struct bulk *b)
 {
-	store_failed(b->request);
+	if (b->n_changed)
+		refuse(b->request, PROBLEM_UNKNOWN, NULL, "the store failed: perhaps changed");
+	else
+		store_failed(b->request);
 	free_bulk(b);
 }
 
@@ -359,22 +429,35 @@ static void log_bulk(const struct bulk *b)
 	const char *tenant = json_string_value(json_object_get(b->request->json, "tenant"));
 	char what[256], address[ENDPOINT_ADDRESS_SIZE];
 
-	if (b->op.n_changed == 0)
+	if (b->n_changed == 0)
 		return;
 	describe(b, what, sizeof(what));
 	snprintf(address, sizeof(address), "%s%s%s", tenant ? tenant : "",
 		tenant && *tenant ? "/" : "", endpoint ? endpoint : "");
 	log_change(b->request, verb_name(b->op.verb), endpoint ? address : NULL,
-		"%s %zu deliveries: %s", past[b->op.verb], b->op.n_changed, what);
+		"%s %zu deliveries: %s", past[b->op.verb], b->n_changed, what);
 }
 
 static void answer_bulk(struct bulk *b)
 {
 	answer_json(b->request, 200,
 		json_pack("{s:I, s:I, s:o, s:o}", "matched", (json_int_t)b->n_matched, "changed",
-			(json_int_t)(b->dry_run ? b->n_would_change : b->op.n_changed), "not_found",
+			(json_int_t)(b->dry_run ? b->n_would_change : b->n_changed), "not_found",
 			take(&b->not_found), "next", take(&b->next)));
 	free_bulk(b);
+}
+
+static void next_id(struct bulk *b);
+
+static void go_on(struct bulk *b)
+{
+	b->op.n = 0;
+	if (b->ids) {
+		next_id(b);
+		return;
+	}
+	log_bulk(b);
+	answer_bulk(b);
 }
 
 static void on_applied(struct op *op)
@@ -388,14 +471,15 @@ static void on_applied(struct op *op)
 	}
 	if (b->op.verb == VERB_CANCEL)
 		api_options(b->request)->metrics->finished[DELIVERY_DEAD] += b->op.n_changed;
-	log_bulk(b);
-	answer_bulk(b);
+	b->n_changed += b->op.n_changed;
+	go_on(b);
 }
 
+/* To what has been found so far. */
 static void apply_bulk(struct bulk *b)
 {
 	if (b->dry_run || b->op.n == 0) {
-		answer_bulk(b);
+		go_on(b);
 		return;
 	}
 	b->op.op.done = on_applied;
@@ -426,8 +510,6 @@ static void on_page(struct store_query *query)
 }
 
 /* By ids: event by event. */
-static void next_id(struct bulk *b);
-
 static void not_found(struct bulk *b)
 {
 	json_array_append(b->not_found, json_array_get(b->ids, b->at_id++));
@@ -457,19 +539,23 @@ static void on_event_found(struct store_query *query)
 static void on_id_found(struct finding *finding, const struct delivery_page *page)
 {
 	struct bulk *b = bulk_of_finding(finding);
-	struct store *store = api_options(b->request)->store;
-	size_t before = b->op.n;
 	bool ok = page != NULL;
 
 	for (size_t i = 0; ok && i < page->n; i++) {
-		if (is_meant(store, finding, &page->rows[i].delivery))
-			ok = add_ref(b, &page->rows[i].delivery);
+		if (!is_meant(finding, &page->rows[i].delivery))
+			continue;
+		ok = add_ref(b, &page->rows[i].delivery);
+		b->n_of_id++;
 	}
 	if (!ok) {
 		fail_bulk(b);
 		return;
 	}
-	if (b->op.n > before) {
+	b->more_of_id.len = 0;
+	if (page->more && !(finding->name && b->n_of_id)) {
+		b->more_of_id = page->next;
+		next_id(b);
+	} else if (b->n_of_id) {
 		b->at_id++;
 		next_id(b);
 	} else if (finding->name) {
@@ -477,28 +563,45 @@ static void on_id_found(struct finding *finding, const struct delivery_page *pag
 	} else {
 		b->event.kind = QUERY_EVENT;
 		b->event.done = on_event_found;
-		b->event.ref.event = finding->query.deliveries.event;
-		store_ask(store, &b->event);
+		b->event.ref.event = finding->event;
+		store_ask(finding->store, &b->event);
 	}
 }
 
+/* Goes on with what is named by ids, until all of it is found and done. */
 static void next_id(struct bulk *b)
 {
+	if (b->op.n >= BULK_MAX) {
+		apply_bulk(b);
+		return;
+	}
+	if (b->more_of_id.len) {
+		find_more(&b->finding, &b->more_of_id);
+		return;
+	}
 	while (b->at_id < json_array_size(b->ids)) {
 		const char *text = json_string_value(json_array_get(b->ids, b->at_id));
 		const char *slash = strchr(text, '/');
 		struct event_id id;
 
 		if (event_id_parse(text, slash ? (size_t)(slash - text) : strlen(text), &id) == 0) {
-			b->finding.name = slash ? slash + 1 : NULL;
 			b->finding.found = on_id_found;
-			find_deliveries(api_options(b->request)->store, &b->finding, &id);
+			b->finding.store = api_options(b->request)->store;
+			b->finding.event = id;
+			b->finding.name = slash ? slash + 1 : NULL;
+			b->n_of_id = 0;
+			find_deliveries(&b->finding);
 			return;
 		}
 		json_array_append(b->not_found, json_array_get(b->ids, b->at_id++));
 	}
+	if (b->op.n) {
+		apply_bulk(b);
+		return;
+	}
 	b->next = json_null();
-	apply_bulk(b);
+	log_bulk(b);
+	answer_bulk(b);
 }
 
 /* A member that is text in the list's query; numbers are fine where a number is meant. */

@@ -1,10 +1,12 @@
 """Deliveries: lists, filters, and the verbs of people."""
 
+import concurrent.futures
+import json
 import time
 
 import pytest
 
-from harness import closed_port, wait_until
+from harness import UnixConnection, closed_port, wait_until
 
 
 @pytest.fixture
@@ -146,6 +148,48 @@ def test_an_event_without_deliveries_is_purged_by_its_id(hookd):
     assert bulk(hookd, "purge", ids=[event], dry_run=True)["changed"] == 1
     assert bulk(hookd, "purge", ids=[event])["changed"] == 1
     assert bulk(hookd, "purge", ids=[event])["not_found"] == [event]
+
+
+def add_many_endpoints(hookd, n, workers=16):
+    def add(worker):
+        connection = UnixConnection(hookd.socket_path("admin"))
+        for i in range(worker, n, workers):
+            body = json.dumps({"name": f"e{i}", "url": "http://127.0.0.1:8080/", "tenant": "acme"})
+            connection.request("POST", "/v1/endpoints", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            assert answer.status == 201, answer.read()
+            answer.read()
+        connection.close()
+
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        list(pool.map(add, range(workers)))
+
+
+def test_an_event_of_more_deliveries_than_a_page_is_reached_to_the_last(make_hookd):
+    n = 10005
+    hookd = make_hookd({"intake": {"max_endpoints_per_tenant": str(n)}})
+    hookd.admin.post("/v1/pause")
+    add_many_endpoints(hookd, n)
+    event = hookd.submit.submit("t", 1, tenant="acme")
+    assert event["deliveries"] == n
+    event = event["id"]
+    for verb, state in [("hold", "held"), ("release", "pending"), ("replay", "pending")]:
+        assert bulk(hookd, verb, ids=[event], dry_run=True) == {
+            "matched": n, "changed": n, "not_found": [], "next": None}
+        assert bulk(hookd, verb, ids=[event]) == {"matched": n, "changed": n, "not_found": [], "next": None}
+        states = hookd.manage.get(f"/v1/events/{event}").json["states"]
+        assert states.pop(state) == n and not any(states.values())
+    assert hookd.log().count(f"held {n} deliveries: 1 ids") == 1
+    # One by one, and that of a removed endpoint, too: whichever way they are listed, some come last.
+    for i in [0, 1, n // 2, n - 2, n - 1]:
+        if i in (0, n - 1):
+            assert hookd.manage.delete(f"/v1/endpoints/e{i}", tenant="acme").status == 204
+            hookd.manage.wait_for(event, f"e{i}", "dead")
+        id = f"{event}/e{i}"
+        assert hookd.manage.delivery(event, f"e{i}")["id"] == id
+        assert bulk(hookd, "replay", ids=[id, id + "x"], dry_run=True) == {
+            "matched": 1, "changed": 0 if i in (0, n - 1) else 1, "not_found": [id + "x"], "next": None}
+    assert hookd.manage.get(f"/v1/deliveries/{event}/nobody").status == 404
 
 
 def test_ids_that_are_not_there_are_told(world):
