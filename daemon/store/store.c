@@ -16,6 +16,7 @@
 #include "writer.h"
 
 #define STOP_COUNTS_MS (24 * 3600 * (int64_t)1000) /* of a stop, towards retention */
+#define REMOVED_MEANWHILE "the endpoint was removed meanwhile"
 
 /* Changes to one endpoint: the first is under way, the others wait for it. */
 struct edits {
@@ -50,6 +51,25 @@ struct store {
 
 /* ---- Reports ---- */
 
+/* The slot goes. An edit of it that is being committed seals it anew, and then finds no slot; those
+ * that wait behind that one end here. */
+static void forget(struct store *s, struct slot *slot)
+{
+	struct endpoint_edit *waiting = slot->edits ? slot->edits->first->next : NULL;
+	struct problem problem;
+
+	s->options.callbacks->forgetting(s->options.user, slot);
+	free(slot->edits);
+	registry_forget(s->registry, slot->settings->number);
+	problem_set(&problem, PROBLEM_NOT_FOUND, NULL, REMOVED_MEANWHILE);
+	while (waiting) {
+		struct endpoint_edit *next = waiting->next; /* done may free it */
+
+		waiting->done(waiting, NULL, &problem);
+		waiting = next;
+	}
+}
+
 static void on_touched(struct store *s, const struct touched *touched)
 {
 	struct slot *slot = registry_at(s->registry, touched->endpoint), before;
@@ -60,11 +80,8 @@ static void on_touched(struct store *s, const struct touched *touched)
 	before.message = NULL; /* replaced by the update */
 	registry_update(slot, touched);
 	s->options.callbacks->touched(s->options.user, slot, &before, touched);
-	if (touched->forgotten) {
-		s->options.callbacks->forgetting(s->options.user, slot);
-		free(slot->edits); /* it may be sealed anew just now; that finds no slot then */
-		registry_forget(s->registry, touched->endpoint);
-	}
+	if (touched->forgotten)
+		forget(s, slot);
 }
 
 static void run_ops(struct op *op)
@@ -549,8 +566,7 @@ static void start_edit(struct store *s, struct endpoint_edit *edit)
 		return;
 	}
 	if (!edit->creates && (!slot || slot->settings->removed)) {
-		problem_set(
-			&problem, PROBLEM_NOT_FOUND, NULL, "the endpoint was removed meanwhile");
+		problem_set(&problem, PROBLEM_NOT_FOUND, NULL, REMOVED_MEANWHILE);
 		finish_edit(s, edit, slot, &problem);
 		return;
 	}

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from harness import LONG, PATIENCE, hookctl, injected, is_signed, strace, traced, wait_until, wait_until_held
+from harness import LONG, PATIENCE, check_data, hookctl, injected, is_signed, strace, traced, wait_until, wait_until_held
 from secrets_of import (assert_all_sign, copy_of, edit_data, make_secrets, master_key, read, run_to_its_end,
                         wait_for_change)
 
@@ -126,6 +126,29 @@ def test_an_endpoint_that_is_being_made_when_the_key_changes_is_sealed_anew(make
         assert hookd.admin.post("/v1/rekey").json["resealed"] == 1
         making.join()
     hookd.restart()
+    assert_all_sign(hookd, receiver, secrets)
+
+
+def test_a_change_of_an_endpoint_that_goes_while_it_waits_to_be_sealed_is_answered(keyed):
+    """The removal is being committed, the change of the key waits behind it, and a change of its settings behind that.
+    With the removal the endpoint is forgotten, and what waits for it has to be told."""
+    hookd, receiver, secrets = keyed
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        with traced(hookd, STUCK):
+            removal = pool.submit(hookd.manage.delete, "/v1/endpoints/e0")
+            wait_until_held(hookd)
+            rekey = pool.submit(hookd.admin.post, "/v1/rekey")
+            wait_until(lambda: master_key(hookd)["sealed_with_previous"] == N_ENDPOINTS)
+            connections = hookd.metric("hookd_api_connections", role="manage")
+            change = pool.submit(hookd.manage.patch, "/v1/endpoints/e0", {"description": "x"})
+            wait_until(lambda: hookd.metric("hookd_api_connections", role="manage") > connections)
+        assert (removal.result().status, rekey.result().status) == (204, 200)
+        assert change.result().status == 404
+    secrets.pop("e0")
+    assert_all_sign(hookd, receiver, secrets)
+    assert hookd.stop() == 0
+    assert check_data(hookd).returncode == 0
+    hookd.start()
     assert_all_sign(hookd, receiver, secrets)
 
 
