@@ -65,6 +65,7 @@ struct writer {
 	uint64_t beats_seen; /* of the main thread */
 
 	/* The thread's own. */
+	struct store_settings settings; /* of this round */
 	void *claimed; /* tsearch tree of struct delivery_ref */
 	struct verb_op *verb; /* being worked on */
 	struct removal *removals;
@@ -159,13 +160,12 @@ static bool house_is_due(const struct writer *w, int64_t now_ms)
 	return w->removals || w->pressed || now_ms >= w->house_due_ms;
 }
 
-static void plan_house(const struct writer *w, const struct store_settings *settings,
-	int64_t now_ms, struct housekeeping *h)
+static void plan_house(const struct writer *w, int64_t now_ms, struct housekeeping *h)
 {
 	h->max_events = HOUSE_SLICE;
 	if (now_ms >= w->house_due_ms) {
-		h->delivered_before_ms = cutoff(w, now_ms, settings->keep_delivered_ms);
-		h->dead_before_ms = cutoff(w, now_ms, settings->keep_dead_ms);
+		h->delivered_before_ms = cutoff(w, now_ms, w->settings.keep_delivered_ms);
+		h->dead_before_ms = cutoff(w, now_ms, w->settings.keep_dead_ms);
 		h->keys_before_ms = now_ms;
 	}
 	if (w->pressed)
@@ -199,7 +199,7 @@ static int64_t next_house(const struct store_settings *settings, const struct en
 }
 
 static void conclude_house(struct writer *w, const struct housekeeping *h,
-	const struct store_settings *settings, const struct engine_stats *stats, int64_t now_ms)
+	const struct engine_stats *stats, int64_t now_ms)
 {
 	bool slice_was_full =
 		h->n_forgotten >= h->max_events || h->n_keys_forgotten >= 4 * h->max_events;
@@ -211,7 +211,7 @@ static void conclude_house(struct writer *w, const struct housekeeping *h,
 		free(done);
 	}
 	if (h->keys_before_ms && !slice_was_full)
-		w->house_due_ms = next_house(settings, stats, w->options.lag_ms, now_ms);
+		w->house_due_ms = next_house(&w->settings, stats, w->options.lag_ms, now_ms);
 	/* The oldest delivered events give way, as long as there are any. */
 	w->pressed = stats->history_in_the_way && stats->first_delivered_end_ms != INT64_MAX;
 }
@@ -319,10 +319,18 @@ struct round {
 	struct op_queue ops;
 	struct wish *wishes;
 	struct claimed *unclaimed;
-	struct store_settings settings;
 	int64_t now_ms;
 	bool keep_house;
 };
+
+/* The mutex is held. With new ones there may be something to forget at once. */
+static void take_settings(struct writer *w)
+{
+	if (memcmp(&w->settings, &w->inbox.settings, sizeof(w->settings)) == 0)
+		return;
+	w->settings = w->inbox.settings;
+	w->house_due_ms = 0;
+}
 
 /* Sleeps until there is work. Returns false when there is none left and the thread is to end. */
 static bool next_round(struct writer *w, struct round *round)
@@ -332,6 +340,7 @@ static bool next_round(struct writer *w, struct round *round)
 	queue_init(&round->ops);
 	pthread_mutex_lock(&w->mutex);
 	while (true) {
+		take_settings(w);
 		round->now_ms = clock_queue_ms(w->options.clock);
 		round->keep_house = house_is_due(w, round->now_ms);
 		if (inbox_has_work(w) || round->keep_house || in->prodded || in->stopping)
@@ -348,7 +357,6 @@ static bool next_round(struct writer *w, struct round *round)
 	in->last_wish = &in->wishes;
 	round->unclaimed = in->unclaimed;
 	in->unclaimed = NULL;
-	round->settings = in->settings;
 	in->prodded = false;
 	pthread_mutex_unlock(&w->mutex);
 	return true;
@@ -405,23 +413,23 @@ static enum engine_result commit(struct writer *w, struct round *round, struct r
 	int64_t started_us = clock_monotonic_us();
 
 	report->batch = (struct batch){
-		.now_ms = round->now_ms, .limits = round->settings.limits, .ops = round->ops.first};
+		.now_ms = round->now_ms, .limits = w->settings.limits, .ops = round->ops.first};
 	if (round->keep_house)
-		plan_house(w, &round->settings, round->now_ms, &report->batch.housekeeping);
+		plan_house(w, round->now_ms, &report->batch.housekeeping);
 	atomic_store(&w->committing_us, started_us);
 	result = o->verbs->commit(o->engine, &report->batch);
 	atomic_store(&w->committing_us, 0);
 	report->commit_us = clock_monotonic_us() - started_us;
 	if (result != ENGINE_OK)
 		return result;
-	result = o->verbs->stats(o->engine, &round->settings.limits, &stats);
+	result = o->verbs->stats(o->engine, &w->settings.limits, &stats);
 	if (result != ENGINE_OK)
 		return result;
 	report->used_bytes = stats.used_bytes;
 	report->disk_free_bytes = stats.disk_free_bytes;
 	if (report->batch.housekeeping.oldest_delivered)
 		report->n_early = report->batch.housekeeping.n_forgotten;
-	conclude_house(w, &report->batch.housekeeping, &round->settings, &stats, round->now_ms);
+	conclude_house(w, &report->batch.housekeeping, &stats, round->now_ms);
 	follow_up(w, report, &round->ops);
 	return ENGINE_OK;
 }
@@ -550,7 +558,7 @@ int writer_new(struct writer **writer, const struct writer_options *options)
 	queue_init(&w->inbox.submits);
 	queue_init(&w->inbox.verbs);
 	w->inbox.last_wish = &w->inbox.wishes;
-	w->inbox.settings = options->settings;
+	w->settings = w->inbox.settings = options->settings;
 	*writer = w;
 	return 0;
 }

@@ -231,6 +231,15 @@ def test_the_budget_can_be_doubled_by_a_reload(make_hookd):
     assert hookd.manage.get("/v1/status").json["store"]["budget_bytes"] == 16 << 20
 
 
+def test_a_shorter_retention_is_in_force_with_the_reload(hookd, receive):
+    hookd.admin.add_endpoint("e", receive().url)
+    event = hookd.submit.submit("t", 1)["id"]
+    hookd.manage.wait_for(event, "e", "delivered")
+    hookd.configure({"retention": {"delivered": "1s"}})
+    hookd.reload()
+    wait_until(lambda: hookd.manage.get(f"/v1/events/{event}").status == 404)
+
+
 def test_a_stop_lets_attempts_in_flight_finish_and_stores_what_they_came_to(hookd, receive):
     release = threading.Event()
     receiver = receive(lambda r: release.wait() and 200)
