@@ -185,8 +185,8 @@ bool store_is_backing_up(const struct store *store);
 
 /* ---- Is it alive? ---- */
 
-/* Has the writer moved since the last call, or been inside a commit for less than five minutes?
- * Prods it. */
+/* Has the writer moved since the last call, or been at work on one batch, and at what is read right
+ * behind it, for less than five minutes? Prods it. */
 bool store_is_alive(struct store *store);
 
 /* Numbers of the last batch, for status and metrics. */

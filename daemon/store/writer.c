@@ -22,7 +22,7 @@
 #define OUTCOME_PATIENCE_US 10000
 #define HOUSE_SLICE 256
 #define HOUSE_LATEST_MS (24 * 3600 * 1000)
-#define COMMIT_PATIENCE_US (300 * (int64_t)1000000)
+#define ROUND_PATIENCE_US (300 * (int64_t)1000000)
 
 struct op_queue {
 	struct op *first, **last;
@@ -61,7 +61,7 @@ struct writer {
 	struct inbox inbox;
 
 	atomic_uint_fast64_t beats; /* rounds begun */
-	atomic_int_fast64_t committing_us; /* since when, 0: not now */
+	atomic_int_fast64_t in_round_us; /* since when, 0: not now */
 	uint64_t beats_seen; /* of the main thread */
 
 	/* The thread's own. */
@@ -416,9 +416,7 @@ static enum engine_result commit(struct writer *w, struct round *round, struct r
 		.now_ms = round->now_ms, .limits = w->settings.limits, .ops = round->ops.first};
 	if (round->keep_house)
 		plan_house(w, round->now_ms, &report->batch.housekeeping);
-	atomic_store(&w->committing_us, started_us);
 	result = o->verbs->commit(o->engine, &report->batch);
-	atomic_store(&w->committing_us, 0);
 	report->commit_us = clock_monotonic_us() - started_us;
 	if (result != ENGINE_OK)
 		return result;
@@ -501,6 +499,7 @@ static void *run(void *user)
 		enum engine_result result = ENGINE_OK;
 
 		atomic_fetch_add(&w->beats, 1);
+		atomic_store(&w->in_round_us, clock_monotonic_us());
 		if (!report)
 			out_of_memory("a report of the store");
 		report->letter.open = o->on_report;
@@ -509,6 +508,7 @@ static void *run(void *user)
 		if (round.ops.first || round.keep_house)
 			result = commit(w, &round, report);
 		result = claim_all(w, round.wishes, report, result);
+		atomic_store(&w->in_round_us, 0);
 		report->result = result;
 		if (result != ENGINE_OK) {
 			snprintf(report->why, sizeof(report->why), "%s",
@@ -727,9 +727,9 @@ void writer_unclaim(struct writer *w, struct claimed *claimed)
 bool writer_is_alive(struct writer *w)
 {
 	uint64_t beats = atomic_load(&w->beats);
-	int64_t committing_us = atomic_load(&w->committing_us);
+	int64_t in_round_us = atomic_load(&w->in_round_us);
 	bool alive = beats != w->beats_seen ||
-		(committing_us && clock_monotonic_us() - committing_us < COMMIT_PATIENCE_US);
+		(in_round_us && clock_monotonic_us() - in_round_us < ROUND_PATIENCE_US);
 
 	w->beats_seen = beats;
 	pthread_mutex_lock(&w->mutex);

@@ -1,6 +1,7 @@
 """A disk that takes two seconds for each flush (fault 14), and what its slowness shows: that a second answer for a key
 comes after the flush too (27), and what becomes of an event whose producer leaves meanwhile (26)."""
 
+import concurrent.futures
 import os
 import socket
 import threading
@@ -47,6 +48,22 @@ def test_on_a_slow_disk_producers_wait_and_everything_else_goes_on(manager):
         assert set(answers) == {"stored"} and len(answers) < 150, answers
         ledger.settle()
         assert_holds(ledger.books(), watch=watch)
+
+
+def test_a_disk_that_stands_still_is_waited_for_behind_a_commit_as_inside_it(manager):
+    """What is read of the state that was just committed comes from the same disk."""
+    manager.start(WATCHDOG_USEC="1000000")
+    hookd = manager.hookd
+    # The room on the disk; of a change that brings no event it is asked behind the commit only.
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, traced(hookd, "fstatfs:delay_enter=600000000"):
+        change = pool.submit(hookd.admin.post, "/v1/pause")
+        wait_until_held(hookd)
+        manager.hear()
+        manager.heard.clear()
+        wait_until(lambda: manager.hear() or sum("WATCHDOG=1" in message for message in manager.heard) >= 4, 10,
+                   "the watchdog is not left hungry")
+        assert not change.done()
+    assert change.result().status == 200
 
 
 def test_what_waits_for_a_slow_disk_is_committed_together(hookd):
