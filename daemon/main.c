@@ -240,6 +240,16 @@ static int check_data(const struct arguments *a)
 
 /* ---- Stopping ---- */
 
+/* While they are served still: behind that, what is there may be another hookd's. */
+static void remove_sockets(struct hookd *h)
+{
+	for (int role = 0; role < N_ROLES; role++) {
+		if (h->socket_paths[role][0])
+			unlink(h->socket_paths[role]);
+		h->socket_paths[role][0] = '\0';
+	}
+}
+
 static void leave_loop(struct hookd *h)
 {
 	event_base_loopexit(h->base, NULL);
@@ -270,6 +280,7 @@ static void begin_stop(struct hookd *h, int limit_s)
 	service_notify("STOPPING=1\nSTATUS=Stopping: attempts in flight finish");
 	loop_add(h->deadline, &limit);
 	h->n_busy = 2;
+	remove_sockets(h);
 	api_stop(h->api, on_part_idle, h);
 	dispatch_stop(h->dispatch, on_part_idle, h);
 }
@@ -554,14 +565,6 @@ static int make_sockets(struct hookd *h)
 	return 0;
 }
 
-static void remove_sockets(struct hookd *h)
-{
-	for (int role = 0; role < N_ROLES; role++) {
-		if (h->socket_paths[role][0])
-			unlink(h->socket_paths[role]);
-	}
-}
-
 /* ---- Starting ---- */
 
 /* A truncated or damaged data file shows as one of these. Starting again would not help; an
@@ -808,6 +811,7 @@ static void free_event(struct event *event)
 
 static void finish(struct hookd *h)
 {
+	remove_sockets(h);
 	if (h->store)
 		store_finish(h->store); /* everything that was handed in is stored and answered */
 	dispatch_free(h->dispatch); /* tests that are under way are answered */
@@ -817,7 +821,6 @@ static void finish(struct hookd *h)
 	if (h->lock_fd >= 0)
 		close(h->lock_fd);
 	reports_free(h->reports);
-	remove_sockets(h);
 	free_event(h->terminate);
 	free_event(h->interrupt);
 	free_event(h->reload);

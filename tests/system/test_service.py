@@ -257,6 +257,31 @@ def test_a_stop_lets_attempts_in_flight_finish_and_stores_what_they_came_to(hook
     assert len(receiver.requests) == 1
 
 
+def test_a_hookd_that_ends_leaves_the_sockets_of_its_successor_alone(hookd, receive, make_hookd):
+    release = threading.Event()
+    receiver = receive(lambda r: release.wait() and 200)
+    hookd.admin.add_endpoint("slow", receiver.url)
+    hookd.submit.submit("t", 1)
+    receiver.wait_for(1)
+    successor = make_hookd(start=False)
+    successor.sockets = hookd.sockets
+    hookd.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: "stopping; attempts in flight finish" in hookd.log())
+
+    def is_served():
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.connect_ex(hookd.socket_path("admin")) == 0
+
+    wait_until(lambda: not is_served())
+    successor.start()
+    release.set()
+    assert hookd.process.wait(10 * PATIENCE) == 0
+    hookd.process = None
+    assert successor.submit.submit("t", 2)["id"]
+    assert successor.stop() == 0
+    assert os.listdir(hookd.sockets) == []
+
+
 def send_head(hookd, method, target, length, role="admin"):
     """Sends all of a request but its body."""
     s = socket.socket(socket.AF_UNIX)
