@@ -692,7 +692,7 @@ void writer_change(struct writer *w, struct op *op)
 		queue_push(&in->changes, op);
 		break;
 	case OP_SUBMIT:
-		queue_push(&in->submits, op);
+		assert(false); /* counted by writer_submit() */
 		break;
 	case OP_VERB:
 		queue_push(&in->verbs, op);
