@@ -505,7 +505,7 @@ static void on_counted(struct store_query *query)
 
 	if (query->result != ENGINE_OK) {
 		json_decref(c->items);
-		refuse(c->request, PROBLEM_BUSY, NULL, "the store failed; hookd is stopping");
+		store_failed(c->request);
 		free(c);
 		return;
 	}

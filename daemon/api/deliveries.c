@@ -19,11 +19,6 @@
 #define BULK_DEFAULT 1000
 #define BULK_MAX 10000
 
-static void store_failed(struct request *rq)
-{
-	refuse(rq, PROBLEM_BUSY, NULL, "the store failed; hookd is stopping");
-}
-
 /* ---- The list ---- */
 
 struct listing {
@@ -322,7 +317,7 @@ struct bulk {
 	const json_t *ids;
 	size_t at_id, n_of_id; /* the one that is looked for, and what was found of it */
 	struct position more_of_id; /* len 0: there is no more of it */
-	bool dry_run;
+	bool dry_run, is_applied; /* perhaps, and in part */
 	size_t refs_size, n_would_change, n_changed, n_matched;
 	json_t *not_found, *next;
 };
@@ -348,7 +343,7 @@ static void free_bulk(struct bulk *b)
 
 static void fail_bulk(struct bulk *b)
 {
-	if (b->n_changed)
+	if (b->is_applied)
 		refuse(b->request, PROBLEM_UNKNOWN, NULL, "the store failed: perhaps changed");
 	else
 		store_failed(b->request);
@@ -440,6 +435,7 @@ static void log_bulk(const struct bulk *b)
 
 static void answer_bulk(struct bulk *b)
 {
+	log_bulk(b);
 	answer_json(b->request, 200,
 		json_pack("{s:I, s:I, s:o, s:o}", "matched", (json_int_t)b->n_matched, "changed",
 			(json_int_t)(b->dry_run ? b->n_would_change : b->n_changed), "not_found",
@@ -449,6 +445,7 @@ static void answer_bulk(struct bulk *b)
 
 static void next_id(struct bulk *b);
 
+/* What has been found is done. */
 static void go_on(struct bulk *b)
 {
 	b->op.n = 0;
@@ -456,7 +453,6 @@ static void go_on(struct bulk *b)
 		next_id(b);
 		return;
 	}
-	log_bulk(b);
 	answer_bulk(b);
 }
 
@@ -465,8 +461,7 @@ static void on_applied(struct op *op)
 	struct bulk *b = (struct bulk *)op;
 
 	if (op->result != ENGINE_OK) {
-		refuse(b->request, PROBLEM_UNKNOWN, NULL, "the store failed: perhaps changed");
-		free_bulk(b);
+		fail_bulk(b);
 		return;
 	}
 	if (b->op.verb == VERB_CANCEL)
@@ -482,6 +477,7 @@ static void apply_bulk(struct bulk *b)
 		go_on(b);
 		return;
 	}
+	b->is_applied = true;
 	b->op.op.done = on_applied;
 	store_verb(api_options(b->request)->store, &b->op);
 }
@@ -600,7 +596,6 @@ static void next_id(struct bulk *b)
 		return;
 	}
 	b->next = json_null();
-	log_bulk(b);
 	answer_bulk(b);
 }
 

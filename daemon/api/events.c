@@ -37,11 +37,6 @@ static void no_such_event(struct request *rq)
 		rq->path_parameters[0]);
 }
 
-static void store_failed(struct request *rq)
-{
-	refuse(rq, PROBLEM_BUSY, NULL, "the store failed; hookd is stopping");
-}
-
 /* ---- One event ---- */
 
 static void on_event(struct store_query *query)

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static bool is_named(const char *names, const char *name)
+bool is_named(const char *names, const char *name)
 {
 	size_t len = strlen(name);
 

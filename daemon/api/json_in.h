@@ -10,6 +10,9 @@
 
 #include "../problem.h"
 
+/* Is the name one of names, a list separated by spaces? */
+bool is_named(const char *names, const char *name);
+
 /* Every member has to be in names, a list separated by spaces. */
 int json_check_members(const json_t *object, const char *names, struct problem *problem);
 

@@ -10,6 +10,7 @@
 #include <openssl/crypto.h>
 
 #include "../log.h"
+#include "json_in.h"
 
 static const char *const role_names[N_ROLES] = {
 	[ROLE_SUBMIT] = "submit",
@@ -127,21 +128,10 @@ static bool may(enum role have, enum role need)
 	return have != ROLE_METRICS && have >= need;
 }
 
-static bool is_known_parameter(const struct route *route, const char *name)
-{
-	size_t len = strlen(name);
-
-	for (const char *at = route->query; *at; at += strcspn(at, " "), at += strspn(at, " ")) {
-		if (strcspn(at, " ") == len && memcmp(at, name, len) == 0)
-			return true;
-	}
-	return false;
-}
-
 static int check_query(const struct request *rq, struct problem *problem)
 {
 	for (unsigned i = 0; i < rq->n_query; i++) {
-		if (!is_known_parameter(rq->route, rq->query[i].name))
+		if (!is_named(rq->route->query, rq->query[i].name))
 			return problem_set(problem, PROBLEM_INVALID, rq->query[i].name,
 				"unknown query parameter; expected %s%s",
 				rq->route->query[0] ? "one of " : "none", rq->route->query);
@@ -209,6 +199,11 @@ void refuse(struct request *rq, enum problem_code code, const char *field, const
 	va_end(arguments);
 	problem_set(&problem, code, field, "%s", detail);
 	answer_problem(rq, &problem);
+}
+
+void store_failed(struct request *rq)
+{
+	refuse(rq, PROBLEM_BUSY, NULL, "the store failed; hookd is stopping");
 }
 
 /* The user's name by /etc/passwd alone: a directory service might let us wait. */

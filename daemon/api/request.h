@@ -111,6 +111,9 @@ void answer_with(struct request *request, unsigned status, struct MHD_Response *
 void refuse(struct request *request, enum problem_code code, const char *field, const char *format,
 	...) __attribute__((format(printf, 4, 5)));
 
+/* refuse() for a question that the store could not answer. */
+void store_failed(struct request *request);
+
 /* A line in the log for a change that a person made: "uid 0 (root) " and the format. */
 void log_change(const struct request *request, const char *action, const char *endpoint,
 	const char *format, ...) __attribute__((format(printf, 4, 5)));

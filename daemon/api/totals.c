@@ -56,7 +56,7 @@ static void on_stats(struct store_query *query)
 	if (query->result == ENGINE_OK)
 		n->answer(n->request, &query->answer.stats);
 	else
-		refuse(n->request, PROBLEM_BUSY, NULL, "the store failed; hookd is stopping");
+		store_failed(n->request);
 	free(n);
 }
 
