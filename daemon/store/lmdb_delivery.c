@@ -124,9 +124,10 @@ bool commit_ended_key(struct commit *c, const struct event_id *id, struct row_ke
 {
 	struct event_standing standing;
 
-	get_standing(&c->t, id, &standing);
+	if (!get_ended(&c->t, id, &standing))
+		return false;
 	*key = key_of_ended(id, &standing);
-	return !standing_is_open(&standing);
+	return true;
 }
 
 void commit_unmark_ended(struct commit *c, const struct event_id *id)

@@ -534,33 +534,49 @@ void get_event_type(struct txn *t, const struct event_id *id, char type[static 1
 		memcpy(type, event.type, strlen(event.type) + 1);
 }
 
+/* Adds what is in a table; if not all is wanted, until one is open. */
+static void add_standing(struct txn *t, enum table table, const struct event_id *id, bool all,
+	struct event_standing *standing)
+{
+	struct walk walk;
+
+	walk_open(&walk, t, table, id->bytes, sizeof(id->bytes));
+	for (walk_seek(&walk, NULL); walk.valid; walk_next(&walk)) {
+		struct bytes key = {walk.key.mv_data, walk.key.mv_size};
+		struct bytes value = {walk.value.mv_data, walk.value.mv_size};
+		struct delivery delivery;
+
+		standing->total++;
+		/* A damaged row says nothing. Counted as dead it lets its event end and be
+		 * forgotten. */
+		if (record_get_delivery(key, value, &delivery) < 0) {
+			standing->states[DELIVERY_DEAD]++;
+			continue;
+		}
+		standing->states[delivery.state]++;
+		if (delivery.since_ms > standing->ended_ms)
+			standing->ended_ms = delivery.since_ms;
+		if (!all && standing_is_open(standing))
+			break;
+	}
+	walk_close(&walk);
+}
+
 void get_standing(struct txn *t, const struct event_id *id, struct event_standing *standing)
 {
-	static const enum table tables[] = {T_LIVE, T_DONE};
-
 	*standing = (struct event_standing){0};
-	for (size_t i = 0; i < 2; i++) {
-		struct walk walk;
+	add_standing(t, T_LIVE, id, true, standing);
+	add_standing(t, T_DONE, id, true, standing);
+}
 
-		walk_open(&walk, t, tables[i], id->bytes, sizeof(id->bytes));
-		for (walk_seek(&walk, NULL); walk.valid; walk_next(&walk)) {
-			struct bytes key = {walk.key.mv_data, walk.key.mv_size};
-			struct bytes value = {walk.value.mv_data, walk.value.mv_size};
-			struct delivery delivery;
-
-			standing->total++;
-			/* A damaged row says nothing. Counted as dead it lets its event end and be
-			 * forgotten. */
-			if (record_get_delivery(key, value, &delivery) < 0) {
-				standing->states[DELIVERY_DEAD]++;
-				continue;
-			}
-			standing->states[delivery.state]++;
-			if (delivery.since_ms > standing->ended_ms)
-				standing->ended_ms = delivery.since_ms;
-		}
-		walk_close(&walk);
-	}
+bool get_ended(struct txn *t, const struct event_id *id, struct event_standing *standing)
+{
+	*standing = (struct event_standing){0};
+	add_standing(t, T_LIVE, id, false, standing);
+	if (standing_is_open(standing))
+		return false;
+	add_standing(t, T_DONE, id, true, standing);
+	return true;
 }
 
 int64_t get_oldest_pending(struct txn *t, uint32_t endpoint)

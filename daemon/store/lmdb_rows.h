@@ -138,6 +138,9 @@ int get_stored_event(
 void get_event_type(struct txn *t, const struct event_id *id, char type[static 129]);
 
 void get_standing(struct txn *t, const struct event_id *id, struct event_standing *standing);
+/* The same of an event that has ended. Returns false, and not all, for one that has not: as a rule
+ * that is seen at the first delivery. */
+bool get_ended(struct txn *t, const struct event_id *id, struct event_standing *standing);
 
 /* When the oldest event that the endpoint is still pending for was accepted; 0: nothing pending. */
 int64_t get_oldest_pending(struct txn *t, uint32_t endpoint);

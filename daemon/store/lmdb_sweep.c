@@ -103,7 +103,29 @@ static void purge_event_without_deliveries(
 	op->n_changed++;
 }
 
-static void apply_verb_to(struct commit *c, struct verb_op *op, const struct delivery_ref *ref)
+/* Deliveries of one event, one after the other. Where it belongs in T_ENDED is looked up once for
+ * all of them, as that means to look at each. */
+struct verb_run {
+	const struct event_id *event; /* NULL: none yet */
+	bool changed;
+};
+
+static void end_run(struct commit *c, const struct verb_op *op, const struct verb_run *run)
+{
+	struct event_standing standing = {.total = 1};
+
+	if (!run->changed)
+		return;
+	if (op->verb == VERB_PURGE)
+		get_standing(&c->t, run->event, &standing);
+	if (standing.total == 0)
+		forget_event_rows(c, run->event);
+	else
+		commit_mark_ended(c, run->event);
+}
+
+static void apply_verb_to(
+	struct commit *c, struct verb_op *op, const struct delivery_ref *ref, struct verb_run *run)
 {
 	struct delivery before, after;
 	struct met *met;
@@ -123,22 +145,13 @@ static void apply_verb_to(struct commit *c, struct verb_op *op, const struct del
 	if (change == DELIVERY_UNCHANGED)
 		return;
 	op->n_changed++;
-	if (!commit_is_owed(before.state))
+	if (!run->changed)
 		commit_unmark_ended(c, &ref->event);
-	if (change == DELIVERY_CHANGED) {
+	run->changed = true;
+	if (change == DELIVERY_CHANGED)
 		commit_rewrite(c, &before, &after);
-		if (!commit_is_owed(after.state))
-			commit_mark_ended(c, &ref->event);
-	} else {
-		struct event_standing standing;
-
+	else
 		forget_delivery(c, &before);
-		get_standing(&c->t, &ref->event, &standing);
-		if (standing.total == 0)
-			forget_event_rows(c, &ref->event);
-		else
-			commit_mark_ended(c, &ref->event);
-	}
 	commit_meet(c, ref->endpoint)->touched.by_verb = true;
 }
 
@@ -150,10 +163,20 @@ size_t commit_verb_slice(const struct verb_op *op)
 void commit_verb(struct commit *c, struct verb_op *op)
 {
 	size_t end = op->at + commit_verb_slice(op);
+	struct verb_run run = {NULL, false};
 
 	op->op.result = ENGINE_OK;
-	for (; op->at < end && !c->t.error; op->at++)
-		apply_verb_to(c, op, &op->refs[op->at]);
+	for (; op->at < end && !c->t.error; op->at++) {
+		const struct delivery_ref *ref = &op->refs[op->at];
+
+		if (run.event && memcmp(run.event, &ref->event, sizeof(ref->event)) != 0) {
+			end_run(c, op, &run);
+			run.changed = false;
+		}
+		run.event = &ref->event;
+		apply_verb_to(c, op, ref, &run);
+	}
+	end_run(c, op, &run);
 }
 
 /* ---- Housekeeping ---- */

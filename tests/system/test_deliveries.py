@@ -173,7 +173,7 @@ def test_an_event_of_more_deliveries_than_a_page_is_reached_to_the_last(make_hoo
     event = hookd.submit.submit("t", 1, tenant="acme")
     assert event["deliveries"] == n
     event = event["id"]
-    for verb, state in [("hold", "held"), ("release", "pending"), ("replay", "pending")]:
+    for verb, state in [("hold", "held"), ("release", "pending"), ("cancel", "dead"), ("replay", "pending")]:
         assert bulk(hookd, verb, ids=[event], dry_run=True) == {
             "matched": n, "changed": n, "not_found": [], "next": None}
         assert bulk(hookd, verb, ids=[event]) == {"matched": n, "changed": n, "not_found": [], "next": None}
@@ -190,6 +190,9 @@ def test_an_event_of_more_deliveries_than_a_page_is_reached_to_the_last(make_hoo
         assert bulk(hookd, "replay", ids=[id, id + "x"], dry_run=True) == {
             "matched": 1, "changed": 0 if i in (0, n - 1) else 1, "not_found": [id + "x"], "next": None}
     assert hookd.manage.get(f"/v1/deliveries/{event}/nobody").status == 404
+    assert bulk(hookd, "cancel", ids=[event])["changed"] == n - 2
+    assert bulk(hookd, "purge", ids=[event])["changed"] == n
+    assert hookd.manage.get(f"/v1/events/{event}").status == 404
 
 
 def test_ids_that_are_not_there_are_told(world):
