@@ -142,10 +142,11 @@ static int apply_create(struct endpoint_edit *edit, struct endpoint *draft, stru
 		draft->name = c->name;
 	}
 	if (registry_find(registry, draft->tenant, draft->name) ||
-		store_is_creating(o->store, draft->tenant, draft->name))
+		store_creating(o->store, draft->tenant, draft->name))
 		return problem_set(problem, PROBLEM_EXISTS, "name",
 			"there is an endpoint of this name already");
-	if (registry_count(registry, draft->tenant) >=
+	if (registry_count(registry, draft->tenant) +
+			store_creating(o->store, draft->tenant, NULL) >=
 		(size_t)o->config->intake.max_endpoints_per_tenant)
 		return problem_set(problem, PROBLEM_FULL, "tenant",
 			"this tenant has %lld endpoints, and may not have more ([intake] max_endpoints_per_tenant)",

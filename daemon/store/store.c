@@ -639,14 +639,14 @@ void store_key_changed(struct store *s)
 		slot->old_key = true;
 }
 
-bool store_is_creating(const struct store *s, const char *tenant, const char *name)
+size_t store_creating(const struct store *s, const char *tenant, const char *name)
 {
-	for (const struct editing *e = s->creating; e; e = e->next) {
-		if (strcmp(e->settings->tenant, tenant) == 0 &&
-			strcmp(e->settings->name, name) == 0)
-			return true;
-	}
-	return false;
+	size_t n = 0;
+
+	for (const struct editing *e = s->creating; e; e = e->next)
+		n += strcmp(e->settings->tenant, tenant) == 0 &&
+			(!name || strcmp(e->settings->name, name) == 0);
+	return n;
 }
 
 /* ---- What is due, reading ---- */

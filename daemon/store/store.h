@@ -125,8 +125,8 @@ void store_set_key(struct store *store, struct key_op *op);
  * sealed anew (slot->old_key). */
 void store_key_changed(struct store *store);
 
-/* Is an endpoint of this name being created? */
-bool store_is_creating(const struct store *store, const char *tenant, const char *name);
+/* How many endpoints of this name (NULL: of any) are being created, and not yet in the registry. */
+size_t store_creating(const struct store *store, const char *tenant, const char *name);
 
 /* ---- What is due ---- */
 

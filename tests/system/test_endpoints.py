@@ -1,10 +1,11 @@
 """Endpoints: their settings, who may set what, and their life."""
 
+import concurrent.futures
 import time
 
 import pytest
 
-from harness import closed_port, wait_until
+from harness import closed_port, traced, wait_until
 from secrets_of import edit_data
 
 PUBLIC = "https://hooks.example.com/in"
@@ -139,6 +140,15 @@ def test_a_tenant_has_at_most_so_many_endpoints(make_hookd):
     answer = hookd.admin.post("/v1/endpoints", {"url": "http://127.0.0.1:8080/"})
     assert answer.status == 507 and answer.json["field"] == "tenant"
     hookd.admin.add_endpoint("c", "http://127.0.0.1:8080/", tenant="other")
+
+
+def test_a_tenant_has_no_more_endpoints_though_they_are_registered_at_once(make_hookd):
+    hookd = make_hookd({"intake": {"max_endpoints_per_tenant": "2"}})
+    # The first commit takes so long that the others come meanwhile.
+    with traced(hookd, "fdatasync:delay_enter=1000000:when=1"), concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda i: hookd.admin.post("/v1/endpoints", {"url": PUBLIC}), range(8)))
+    assert sorted(answer.status for answer in answers) == [201] * 2 + [507] * 6
+    assert len(hookd.admin.all("/v1/endpoints")) == 2
 
 
 def test_a_registration_that_is_refused_uses_no_number_up(make_hookd):
