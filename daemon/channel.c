@@ -111,7 +111,7 @@ static void drop_sent(struct channel *c, size_t n)
 	}
 }
 
-static void flush(struct channel *c)
+void channel_flush(struct channel *c)
 {
 	while (c->first && !c->closed) {
 		struct iovec parts[WRITE_FRAMES];
@@ -149,7 +149,7 @@ static void on_flush(evutil_socket_t fd, short what, void *user)
 {
 	(void)fd;
 	(void)what;
-	flush(user);
+	channel_flush(user);
 }
 
 void channel_send(struct channel *c, struct frame *frame, const struct byte_writer *body, int fd)

@@ -58,6 +58,10 @@ void frame_free(struct frame *frame);
 void channel_send(
 	struct channel *channel, struct frame *frame, const struct byte_writer *body, int fd);
 
+/* Frames leave later in the turn of the loop in which they are sent. This sees to it that they
+ * leave now, as far as there is room. */
+void channel_flush(struct channel *channel);
+
 /* The descriptor that came with the frame being read; the caller's to close. -1: there is none, or
  * there was no room for it among this process's descriptors. */
 int channel_take_fd(struct channel *channel);

@@ -372,8 +372,12 @@ static void on_tick(evutil_socket_t fd, short what, void *user)
 	(void)what;
 	s->ticks++;
 	for (struct sender *sender = s->all; sender; sender = sender->next) {
-		if (sender->channel && hangs(sender))
-			bury(sender, "it did not answer in time"); /* new ones come in front */
+		if (!sender->channel || !hangs(sender))
+			continue;
+		if (sender->leaving && sender->n_jobs == 0)
+			log_line(LOG_LEVEL_WARNING, LOG_SENDER, NULL,
+				"sender %d does not leave, and is ended", (int)sender->pid);
+		bury(sender, "it did not answer in time"); /* new ones come in front */
 	}
 	if (is_owed(s))
 		let_ticks_pass(s);
@@ -411,6 +415,7 @@ static bool take_ready(struct sender *sender, const struct byte_reader *body)
 	if (!reader_is_done(body))
 		return false;
 	sender->ready = true;
+	limit_leaving(sender);
 	clear_problem(s);
 	s->options.callbacks->room(s->options.user);
 	return true;

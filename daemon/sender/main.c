@@ -53,7 +53,8 @@ static void on_outcome(void *user, const struct sender_outcome *outcome)
 	channel_send(s->channel, frame, &body, -1);
 }
 
-/* Says how it went, in one frame. */
+/* Says how it went, in one frame, and before it looks at a request that may have come with the
+ * configuration: one that kills it shall not look as if it had never begun. */
 static bool tell(struct sender *s, const char *problem)
 {
 	struct byte_writer body;
@@ -64,6 +65,7 @@ static bool tell(struct sender *s, const char *problem)
 	if (problem)
 		frame_put_unfit(&body, problem);
 	channel_send(s->channel, frame, &body, -1);
+	channel_flush(s->channel);
 	return true;
 }
 

@@ -58,12 +58,12 @@ SCENES_AT_ONCE = 7
 MEMORY = (256 if INSTRUMENTED else 32) << 20  # sanitizers keep what was freed
 
 
-def take_turns(hookd, manner):
-    """New senders, of which one takes the manner."""
+def give_manner(hookd, manner, start):
+    """One of the senders that are started then takes the manner."""
     path = os.path.join(hookd.binaries, "manner")
     with open(path, "w") as file:
         file.write(manner)
-    hookd.reload()
+    start()
     wait_until(lambda: not os.path.exists(path))
 
 
@@ -88,7 +88,7 @@ class Scene:
             self.hookd.admin.add_endpoint(f"e{i}", "http://127.0.0.1:8080/")
         self.send(1)
         self.before = Footprint(self.hookd.process.pid)
-        take_turns(self.hookd, self.manner)
+        give_manner(self.hookd, self.manner, self.hookd.reload)
 
     def assert_unharmed(self):
         hookd, reason = self.hookd, MANNERS[self.manner]
@@ -138,25 +138,32 @@ def hookd_with():
 
 def test_a_sender_that_does_not_leave_when_it_is_told_to_is_ended(hookd_with):
     """It may be another's by now, who would keep a place in the network until hookd stops."""
-    hookd = hookd_with("tests/fault/hostile-sender").start()
-    wait_until(lambda: len(hookd.senders()) == 2)
-    take_turns(hookd, "never_leave")
-    wait_until(lambda: len(hookd.senders()) == 2)
+    hookd = hookd_with("tests/fault/hostile-sender")
+    give_manner(hookd, "never_leave", hookd.start)
     before = hookd.senders()
     hookd.reload()
     wait_until(lambda: len(hookd.senders()) == 3)
     wait_until(lambda: len(hookd.senders()) == 2, 20, "it is ended")
     assert not set(before) & set(hookd.senders())
+    assert hookd.log().count(" does not leave, and is ended") == 1
     assert hookd.manage.get("/v1/status").json["senders"]["restarts_total"] == 0 and " ended (" not in hookd.log()
 
 
-# In the place of hookd-sender: becomes it three times, and then only once there is a file "mended" beside it.
-BREAKS = '''#!/bin/sh
-cd "${0%/*}"
+def replace_sender(hookd, script):
+    """The script is started in the place of hookd-sender, which it finds in its directory as real-sender."""
+    sender = os.path.join(hookd.binaries, "hookd-sender")
+    os.rename(sender, os.path.join(hookd.binaries, "real-sender"))
+    with open(sender, "w") as file:
+        file.write('#!/bin/sh\ncd "${0%/*}"\n' + script)
+    os.chmod(sender, 0o755)
+
+
+# Becomes the sender three times, and then only once there is a file "mended".
+BREAKS = """
 echo >> starts
 [ $(wc -l < starts) -le 3 ] || [ -e mended ] || exit 1
 exec ./real-sender
-'''
+"""
 
 
 def test_a_suspect_for_which_no_sender_can_start_waits_at_no_cost(hookd_with, receive):
@@ -165,11 +172,7 @@ def test_a_suspect_for_which_no_sender_can_start_waits_at_no_cost(hookd_with, re
     mended = []
     receiver = receive(lambda r: wait_until(lambda: mended, 60) and 200)
     hookd = hookd_with("daemon/hookd-sender", {"senders": {"count": "1"}, "delivery": {"timeout": "60s"}})
-    sender = os.path.join(hookd.binaries, "hookd-sender")
-    os.rename(sender, os.path.join(hookd.binaries, "real-sender"))
-    with open(sender, "w") as file:
-        file.write(BREAKS)
-    os.chmod(sender, 0o755)
+    replace_sender(hookd, BREAKS)
     hookd.start()
     hookd.admin.add_endpoint("e", receiver.url, retry_schedule_s=[])
     event = hookd.submit.submit("t", 1)["id"]
@@ -182,3 +185,20 @@ def test_a_suspect_for_which_no_sender_can_start_waits_at_no_cost(hookd_with, re
     assert (delivery["state"], delivery["attempts"], delivery["history"]) == ("pending", 0, [])
     mended.append(open(os.path.join(hookd.binaries, "mended"), "w").close())
     assert hookd.manage.wait_for(event, "e", "delivered", 60)["attempts"] == 1
+
+
+# A large payload comes as a file, of which a sender asks the size while it reads the request.
+DIES_OF_FILES = "exec strace -D -o /dev/null -e trace=lseek -e inject=lseek:signal=SIGKILL ./real-sender\n"
+
+
+def test_what_kills_every_sender_as_it_reads_it_is_charged(hookd_with, receive):
+    """The one that a suspect has to itself reads it together with its configuration, and has to say before that it
+    began."""
+    hookd = hookd_with("daemon/hookd-sender", {"senders": {"count": "1"}})
+    replace_sender(hookd, DIES_OF_FILES)
+    hookd.start()
+    hookd.admin.add_endpoint("e", receive().url, retry_schedule_s=[])
+    event = hookd.submit.call("POST", "/v1/events", b"x" * 200_000, type="t").json["id"]
+    delivery = hookd.manage.wait_for(event, "e", "dead", 60)
+    assert delivery["attempts"] == 1
+    assert delivery["last_attempt"]["message"] == "the sender process died while it made this attempt"
