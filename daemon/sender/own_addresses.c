@@ -106,18 +106,14 @@ void own_addresses_deinit(struct own_addresses *own)
 
 bool has_way_to(const struct peer *peer)
 {
-	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(443)};
-	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(443)};
-	const void *address = peer->family == 6 ? (const void *)&v6 : &v4;
-	socklen_t size = peer->family == 6 ? sizeof(v6) : sizeof(v4);
-	int fd = socket(peer->family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons(443)};
+	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	bool connected;
 
 	if (fd < 0)
 		return false;
-	memcpy(&v6.sin6_addr, peer->bytes, 16);
-	memcpy(&v4.sin_addr, peer->bytes, 4);
-	connected = connect(fd, address, size) == 0;
+	memcpy(&address.sin6_addr, peer->bytes, 16);
+	connected = connect(fd, (struct sockaddr *)(void *)&address, sizeof(address)) == 0;
 	close(fd);
 	return connected;
 }

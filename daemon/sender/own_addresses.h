@@ -26,6 +26,6 @@ void own_addresses_deinit(struct own_addresses *own);
  * they must not be relied upon. */
 int own_addresses_refresh(struct own_addresses *own);
 
-/* Has this machine an address from which it could send there? Connecting a datagram socket sends
- * nothing. */
+/* Has this machine an address from which it could send to this one of IPv6? Connecting a datagram
+ * socket sends nothing. */
 bool has_way_to(const struct peer *peer);

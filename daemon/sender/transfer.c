@@ -389,7 +389,7 @@ static void judge_connect(struct transfer *transfer)
 		transfer->fault = FAULT_MEMORY;
 		break;
 	case EADDRNOTAVAIL:
-		if (has_way_to(&transfer->peer))
+		if (transfer->peer.family == 4 || has_way_to(&transfer->peer))
 			transfer->fault = FAULT_PORTS;
 		else
 			say(transfer, "no connection to %s: this machine has no IPv6 address",
