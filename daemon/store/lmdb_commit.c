@@ -272,9 +272,9 @@ enum engine_result lmdb_commit_batch(struct engine *engine, struct batch *batch)
 	measure(batch, &submits, &others);
 	c.pages_left = space_prepare(
 		engine, &c.t, &batch->limits, &submits, &others, c.refusal, sizeof(c.refusal));
-	/* What the last transaction gave back can be taken again after this one: see that it is
-	 * one. */
-	if (c.pages_left == 0 && submits.rows)
+	/* What the last transaction gave back can be taken again after this one, if nobody reads an
+	 * older state: see that it is one. */
+	if (c.pages_left == 0 && submits.rows && !space_is_read(engine))
 		c.meta_changed = true;
 	for (struct op *op = batch->ops; op && !c.t.error; op = op->next)
 		apply(&c, op);

@@ -40,7 +40,7 @@ struct engine {
 	atomic_bool refused_for_room;
 	struct freed freed, freed_before; /* of this transaction and the one before; the writer's */
 	atomic_size_t freed_txn; /* of which freed is; by the writer */
-	bool can_allocate; /* the file system knows fallocate(2) */
+	atomic_bool can_allocate; /* the file system knows fallocate(2) */
 
 	atomic_bool is_broken;
 	/* A copy under way: its end of the connection that it is written to, -1: none. */
@@ -120,6 +120,9 @@ void space_fill_holes(struct engine *engine, const struct store_limits *limits);
 void space_judge(struct engine *engine, struct txn *t, const struct store_limits *limits,
 	struct engine_stats *stats);
 
+/* Does somebody read a state that is older than the last two, which keeps what was freed since from
+ * being used again? Any thread. */
+bool space_is_read(struct engine *engine);
 /* Is so little left, and kept from being used again, that no more is to be begun? Any thread. */
 bool space_is_short(struct engine *engine);
 

@@ -37,6 +37,7 @@
 #define STEP_PAGES_MAX 16384 /* 64 MiB */
 #define RESERVE_PAGES_MAX 8192 /* 32 MiB */
 #define COPY_SHARE 4 /* of the budget a copy may cost one in so many */
+#define FILL_BYTES ((off_t)64 << 20)
 #define OLD_TXNS 256 /* a reader so far behind is an old one, worth telling */
 
 #define PAGES_APART 3 /* LMDB's own two, and the root of the tables' names */
@@ -120,23 +121,36 @@ static bool extend(
 	return true;
 }
 
+/* In pieces: XFS looks for room for all that it is asked for, though most of it is there. */
+static bool fill(struct engine *engine, off_t bytes)
+{
+	for (off_t at = 0; at < bytes; at += FILL_BYTES) {
+		off_t piece = bytes - at < FILL_BYTES ? bytes - at : FILL_BYTES;
+
+		if (fallocate(engine->data_fd, 0, at, piece) < 0)
+			return false;
+	}
+	return true;
+}
+
 void space_fill_holes(struct engine *engine, const struct store_limits *limits)
 {
 	MDB_envinfo info;
 	struct stat file;
 	int64_t missing;
+	size_t used, wanted;
 
 	mdb_env_info(engine->env, &info);
-	engine->allocated_pages = info.me_last_pgno + 1;
-	if (fstat(engine->data_fd, &file) < 0)
+	used = wanted = info.me_last_pgno + 1;
+	if (fstat(engine->data_fd, &file) < 0) {
+		engine->allocated_pages = used;
 		return;
+	}
 	missing = (int64_t)file.st_size - (int64_t)file.st_blocks * 512;
 	if (missing <= 0 || space_disk_free_bytes(engine) - missing >= limits->min_free_bytes)
-		engine->allocated_pages = (size_t)file.st_size / PAGE_BYTES;
-	if (fallocate(engine->data_fd, 0, 0, (off_t)engine->allocated_pages * PAGE_BYTES) == 0)
-		return;
-	engine->allocated_pages = info.me_last_pgno + 1;
-	engine->can_allocate = errno != EOPNOTSUPP && errno != ENOSYS;
+		wanted = (size_t)file.st_size / PAGE_BYTES;
+	engine->allocated_pages =
+		missing <= 0 || fill(engine, (off_t)wanted * PAGE_BYTES) ? wanted : used;
 }
 
 int64_t space_used_bytes(struct txn *t)
@@ -209,7 +223,6 @@ static size_t oldest_reader(struct engine *engine, long *pid)
 
 	mdb_env_info(engine->env, &info);
 	if (known && readers.oldest < info.me_last_txnid &&
-		info.me_last_txnid - readers.oldest > OLD_TXNS &&
 		mdb_reader_check(engine->env, &dead) == 0 && dead) {
 		readers = (struct readers){SIZE_MAX, 0};
 		known = mdb_reader_list(engine->env, on_reader, &readers) >= 0;
@@ -225,9 +238,14 @@ static bool has_old_reader(struct engine *engine, long *pid)
 	return oldest_reader(engine, pid) < engine->freed_txn - 1;
 }
 
+bool space_is_read(struct engine *engine)
+{
+	return has_old_reader(engine, NULL);
+}
+
 bool space_is_short(struct engine *engine)
 {
-	return engine->pages_are_short && has_old_reader(engine, NULL);
+	return engine->pages_are_short && space_is_read(engine);
 }
 
 /* Notes what was free when the transaction began, and what it may take of that at worst. A

@@ -7,6 +7,7 @@ back is used without a restart; and the data file does not grow beyond its bound
 import contextlib
 import os
 import random
+import re
 import subprocess
 import threading
 import time
@@ -295,6 +296,11 @@ def test_a_reader_that_stays_bounds_the_file_and_is_named(make_hookd):
         assert os.stat(f"{hookd.data}/hookd.mdb").st_size <= MAP_BYTES
 
 
+def last_transaction(hookd):
+    stat = subprocess.run(["mdb_stat", "-n", "-e", f"{hookd.data}/hookd.mdb"], check=True, capture_output=True, text=True)
+    return int(re.search(r"Last transaction ID: (\d+)", stat.stdout)[1])
+
+
 def test_a_refusal_for_a_reader_that_stays_does_not_blame_the_disk(make_hookd):
     """Room on the disk would not help; who reads has to be told."""
     hookd = make_hookd(SMALL)
@@ -311,6 +317,11 @@ def test_a_refusal_for_a_reader_that_stays_does_not_blame_the_disk(make_hookd):
         assert answer.status == 507
         for text in [answer.json["detail"], problems["refusing"]]:
             assert f"process {reader.pid} reads an old state" in text and "the disk has" not in text
+        # For what is refused nothing is committed: the pages could not be taken again, and would be missing in the end.
+        before = last_transaction(hookd)
+        answers = [hookd.submit.post("/v1/events", {"type": "t", "data": i}) for i in range(300)]
+        refused = sum(answer.status == 507 for answer in answers)
+        assert refused > 100 and last_transaction(hookd) - before < 300 - refused + 50
     wait_until(lambda: hookd.submit.post("/v1/events", {"type": "t", "data": 1}).status == 202, 10)
 
 
