@@ -341,15 +341,6 @@ static void free_bulk(struct bulk *b)
 	free(b);
 }
 
-static void fail_bulk(struct bulk *b)
-{
-	if (b->is_applied)
-		refuse(b->request, PROBLEM_UNKNOWN, NULL, "the store failed: perhaps changed");
-	else
-		store_failed(b->request);
-	free_bulk(b);
-}
-
 static bool append_ref(struct bulk *b, const struct event_id *event, uint32_t endpoint)
 {
 	if (b->op.n == b->refs_size) {
@@ -431,6 +422,16 @@ static void log_bulk(const struct bulk *b)
 		tenant && *tenant ? "/" : "", endpoint ? endpoint : "");
 	log_change(b->request, verb_name(b->op.verb), endpoint ? address : NULL,
 		"%s %zu deliveries: %s", past[b->op.verb], b->n_changed, what);
+}
+
+static void fail_bulk(struct bulk *b)
+{
+	log_bulk(b); /* what was done before */
+	if (b->is_applied)
+		refuse(b->request, PROBLEM_UNKNOWN, NULL, "the store failed: perhaps changed");
+	else
+		store_failed(b->request);
+	free_bulk(b);
 }
 
 static void answer_bulk(struct bulk *b)
