@@ -100,6 +100,7 @@ def metrics_enabled():
         yield
     finally:
         systemctl("disable", "--now", METRICS)
+        systemctl("restart", "hookd.service")  # until then hookd serves what it was handed
 
 
 @contextlib.contextmanager
