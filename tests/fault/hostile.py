@@ -25,6 +25,8 @@ def is_sanitized():
 
 # What AddressSanitizer keeps of memory that was freed, beyond what a process may grow by.
 QUARANTINE = 256 << 20 if is_sanitized() else 0
+# By itself it keeps all of that in hookd, and notes about it besides.
+os.environ.setdefault("ASAN_OPTIONS", "quarantine_size_mb=128")
 
 
 class Connection:
