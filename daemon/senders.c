@@ -303,7 +303,7 @@ static void let_ticks_pass(struct senders *s)
 		out_of_memory("the clock of senders");
 }
 
-/* With nothing left to do it has to go, be it that it is another's by now. */
+/* With nothing left to do it has to go: one that stays may be somebody else's by now. */
 static void limit_leaving(struct sender *sender)
 {
 	if (sender->leaving && sender->ready && sender->n_jobs == 0)

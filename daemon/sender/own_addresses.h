@@ -1,5 +1,6 @@
 /*
- * The machine's own addresses, to which no request goes unless an administrator allows it.
+ * The machine's own addresses, to which no request goes unless an administrator allows it; and
+ * whether there is one to send from.
  *
  * The kernel tells of every address that comes or goes, on a netlink socket. On the loop it comes
  * before everything else that is ready: what was added a moment ago counts. If they cannot be
