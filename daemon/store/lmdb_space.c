@@ -324,13 +324,14 @@ static enum room find_room(struct engine *engine, const struct usage *usage,
 	size_t allocated = engine->allocated_pages, used = usage->last_page + 1;
 	size_t end = allocated > used ? allocated - used : 0,
 	       wanted = demand->pages + demand->reserve;
+	bool fits = fits_the_map(engine, usage, demand);
 
 	if (space_disk_free_bytes(engine) + engine->below_floor_bytes < limits->min_free_bytes)
 		return NO_ROOM;
-	if (wanted <= end ||
-		(fits_the_map(engine, usage, demand) &&
-			extend(engine, used + wanted, demand->step, limits->min_free_bytes,
-				really)))
+	/* Beyond what the map has for events, the file was made longer for what was accepted. */
+	if (wanted <= end && (fits || !has_old_reader(engine, NULL)))
+		return ROOM;
+	if (fits && extend(engine, used + wanted, demand->step, limits->min_free_bytes, really))
 		return ROOM;
 	if (!can_reuse(engine, end, demand))
 		return NO_ROOM;

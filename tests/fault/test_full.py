@@ -4,6 +4,7 @@ New events are refused with 507 before a commit can fail; what was accepted goes
 back is used without a restart; and the data file does not grow beyond its bounds.
 """
 
+import collections
 import contextlib
 import os
 import random
@@ -322,6 +323,23 @@ def test_a_refusal_for_a_reader_that_stays_does_not_blame_the_disk(make_hookd):
         answers = [hookd.submit.post("/v1/events", {"type": "t", "data": i}) for i in range(300)]
         refused = sum(answer.status == 507 for answer in answers)
         assert refused > 100 and last_transaction(hookd) - before < 300 - refused + 50
+    wait_until(lambda: hookd.submit.post("/v1/events", {"type": "t", "data": 1}).status == 202, 10)
+
+
+def test_events_leave_outcomes_their_half_of_the_map(make_hookd):
+    """While nothing can be used again, the file is made longer in steps for what was accepted before: new events take
+    nothing of what a step has over."""
+    hookd = make_hookd(SMALL)
+    hookd.admin.add_endpoint("e", "https://hooks.example.com/")
+    with stuck_reader(hookd):
+        i, size, answers = 0, 0, []
+        while size < MAP_BYTES // 4 * 3:
+            assert hookd.manage.patch("/v1/endpoints/e", {"description": str(i)}).status == 200
+            size = os.stat(f"{hookd.data}/hookd.mdb").st_size
+            if size > MAP_BYTES // 2 + (4 << 20):
+                answers.append(hookd.submit.post("/v1/events", {"type": "t", "data": i}).status)
+            i += 1
+        assert len(answers) > 100 and set(answers) == {507}, collections.Counter(answers)
     wait_until(lambda: hookd.submit.post("/v1/events", {"type": "t", "data": 1}).status == 202, 10)
 
 
