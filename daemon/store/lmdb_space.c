@@ -287,7 +287,8 @@ static bool can_reuse(struct engine *engine, size_t end, const struct demand *de
 }
 
 /* What was accepted may go through the floor. The file gives nothing back: were that held against
- * new events, a file that is empty by now would take none for ever. */
+ * new events, a file that is empty by now would take none for ever. Until the disk has room again.
+ */
 static void extend_for_accepted(struct engine *engine, size_t pages, const struct demand *demand,
 	const struct store_limits *limits)
 {
@@ -297,8 +298,6 @@ static void extend_for_accepted(struct engine *engine, size_t pages, const struc
 	if (!extend(engine, pages, demand->step, 0, true))
 		return;
 	after = space_disk_free_bytes(engine);
-	if (before >= limits->min_free_bytes)
-		engine->below_floor_bytes = 0;
 	if (after < limits->min_free_bytes && after < before)
 		engine->below_floor_bytes +=
 			(before < limits->min_free_bytes ? before : limits->min_free_bytes) - after;
@@ -424,6 +423,8 @@ size_t space_prepare(struct engine *engine, struct txn *t, const struct store_li
 	demand = demand_for(limits, worst);
 	note_free(engine, t, usage.free_pages, worst);
 	engine->refused_for_room = false;
+	if (space_disk_free_bytes(engine) >= limits->min_free_bytes)
+		engine->below_floor_bytes = 0;
 	if (base > engine->allocated_pages)
 		extend_for_accepted(engine, base, &demand, limits);
 	/* What is under way has to fit when nothing can be used again. */

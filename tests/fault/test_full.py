@@ -297,6 +297,27 @@ def test_a_reader_that_stays_bounds_the_file_and_is_named(make_hookd):
         assert os.stat(f"{hookd.data}/hookd.mdb").st_size <= MAP_BYTES
 
 
+def test_what_was_taken_below_the_floor_is_forgotten_when_the_disk_has_room_again(disk, hookd_on):
+    """Outcomes may take of the disk what new events may not, and that is not held against new events. Once the disk had
+    room again, it is another who took it."""
+    hookd = hookd_on(disk, {**SMALL, "store": {"budget": "8M", "min_free_disk": "4M"}})
+    hookd.admin.add_endpoint("e", "https://hooks.example.com/")
+    submit = lambda: hookd.submit.post("/v1/events", {"type": "t", "data": 1}).status
+    change = lambda: hookd.manage.patch("/v1/endpoints/e", {"description": os.urandom(8).hex()}).status
+    assert submit() == 202
+    fill_up(disk, leave=(4 << 20) + (200 << 10))
+    with stuck_reader(hookd):
+        while free_bytes(disk) > 3 << 20:
+            assert change() == 200
+    wait_until(lambda: submit() == 202, 10)
+    os.remove(f"{disk}/other")
+    assert change() == 200
+    fill_up(disk, leave=(4 << 20) - (200 << 10))
+    assert submit() == 507
+    os.remove(f"{disk}/other")
+    assert submit() == 202
+
+
 def last_transaction(hookd):
     stat = subprocess.run(["mdb_stat", "-n", "-e", f"{hookd.data}/hookd.mdb"], check=True, capture_output=True, text=True)
     return int(re.search(r"Last transaction ID: (\d+)", stat.stdout)[1])
