@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "../../lib/units.h"
 #include "lmdb_engine.h"
@@ -238,6 +239,14 @@ static bool has_old_reader(struct engine *engine, long *pid)
 	return oldest_reader(engine, pid) < engine->freed_txn - 1;
 }
 
+/* Does another process? hookd's own views are short. */
+static bool has_old_stranger(struct engine *engine)
+{
+	long pid;
+
+	return has_old_reader(engine, &pid) && pid != getpid();
+}
+
 bool space_is_read(struct engine *engine)
 {
 	return has_old_reader(engine, NULL);
@@ -328,7 +337,7 @@ static enum room find_room(struct engine *engine, const struct usage *usage,
 	if (space_disk_free_bytes(engine) + engine->below_floor_bytes < limits->min_free_bytes)
 		return NO_ROOM;
 	/* Beyond what the map has for events, the file was made longer for what was accepted. */
-	if (wanted <= end && (fits || !has_old_reader(engine, NULL)))
+	if (wanted <= end && (fits || !has_old_stranger(engine)))
 		return ROOM;
 	if (fits && extend(engine, used + wanted, demand->step, limits->min_free_bytes, really))
 		return ROOM;
@@ -360,7 +369,8 @@ static void explain_room(struct engine *engine, const struct usage *usage,
 {
 	int64_t free_bytes = space_disk_free_bytes(engine);
 
-	if (free_bytes >= limits->min_free_bytes && !fits_the_map(engine, usage, demand))
+	if (free_bytes + engine->below_floor_bytes >= limits->min_free_bytes &&
+		!fits_the_map(engine, usage, demand))
 		explain_file(engine, usage, text, size);
 	else
 		space_explain_disk(limits, free_bytes, text, size);

@@ -6,6 +6,7 @@ back is used without a restart; and the data file does not grow beyond its bound
 
 import collections
 import contextlib
+import glob
 import os
 import random
 import re
@@ -261,6 +262,20 @@ def stuck_reader(hookd):
         process.wait()
 
 
+def slow_copies(hookd, seconds):
+    """Each write to a copy, of which backups are made, takes so long, but no longer than the block."""
+    # They are named by the second.
+    names = [time.strftime("hookd-%Y%m%dT%H%M%SZ.mdb.part", time.gmtime(time.time() + i)) for i in range(30)]
+    places = [word for name in names for word in ("-P", f"{hookd.data}/backup/{name}")]
+    return strace(hookd.process.pid, *places, "-e", "trace=write", "-e", f"inject=write:delay_enter={seconds}s")
+
+
+def grow_file(hookd, size):
+    """To that many bytes, by changes while somebody reads an old state: what each frees cannot be used again."""
+    while os.stat(f"{hookd.data}/hookd.mdb").st_size < size:
+        assert hookd.manage.patch("/v1/endpoints/e", {"description": os.urandom(8).hex()}).status == 200
+
+
 SMALL = {**CONFIG, "store": {"budget": "8M", "min_free_disk": "1M"}, "retention": {"delivered": "1s"}}
 MAP_BYTES = 64 << 20  # the least that there is, for budgets up to 16M
 
@@ -305,10 +320,13 @@ def test_what_was_taken_below_the_floor_is_forgotten_when_the_disk_has_room_agai
     submit = lambda: hookd.submit.post("/v1/events", {"type": "t", "data": 1}).status
     change = lambda: hookd.manage.patch("/v1/endpoints/e", {"description": os.urandom(8).hex()}).status
     assert submit() == 202
+    with open(f"{disk}/ballast", "wb") as file:
+        file.write(os.urandom(64 << 10))
     fill_up(disk, leave=(4 << 20) + (200 << 10))
     with stuck_reader(hookd):
         while free_bytes(disk) > 3 << 20:
             assert change() == 200
+    os.remove(f"{disk}/ballast")  # free and taken, that is the floor and no more, and file systems are not that exact
     wait_until(lambda: submit() == 202, 10)
     os.remove(f"{disk}/other")
     assert change() == 200
@@ -316,6 +334,24 @@ def test_what_was_taken_below_the_floor_is_forgotten_when_the_disk_has_room_agai
     assert submit() == 507
     os.remove(f"{disk}/other")
     assert submit() == 202
+
+
+def test_a_refusal_for_a_reader_names_it_though_little_of_the_disk_is_free(directory, hookd_on):
+    """What hookd itself took of it is not held against new events: nothing but the reader is in their way."""
+    with mounted(f"{directory}/mnt", "-t", "tmpfs", "-o", "size=64M", "tmpfs") as disk:
+        hookd = hookd_on(disk, {**SMALL, "store": {"budget": "8M", "min_free_disk": "4M"}})
+        hookd.admin.add_endpoint("e", "https://hooks.example.com/")
+        submit = lambda: hookd.submit.post("/v1/events", {"type": "t", "data": 1})
+        with stuck_reader(hookd) as reader:
+            grow_file(hookd, MAP_BYTES // 2 + (1 << 20))
+            fill_up(disk, leave=(4 << 20) + (200 << 10))
+            grow_file(hookd, os.stat(f"{hookd.data}/hookd.mdb").st_size + (1 << 20))
+            assert free_bytes(disk) < 4 << 20
+            answer = submit()
+            assert answer.status == 507 and f"process {reader.pid} reads an old state" in answer.json["detail"], answer
+        wait_until(lambda: submit().status == 202, 10)  # on the same disk
+        assert free_bytes(disk) < 4 << 20
+        assert hookd.stop() == 0
 
 
 def last_transaction(hookd):
@@ -353,15 +389,30 @@ def test_events_leave_outcomes_their_half_of_the_map(make_hookd):
     hookd = make_hookd(SMALL)
     hookd.admin.add_endpoint("e", "https://hooks.example.com/")
     with stuck_reader(hookd):
-        i, size, answers = 0, 0, []
-        while size < MAP_BYTES // 4 * 3:
-            assert hookd.manage.patch("/v1/endpoints/e", {"description": str(i)}).status == 200
-            size = os.stat(f"{hookd.data}/hookd.mdb").st_size
-            if size > MAP_BYTES // 2 + (4 << 20):
-                answers.append(hookd.submit.post("/v1/events", {"type": "t", "data": i}).status)
-            i += 1
-        assert len(answers) > 100 and set(answers) == {507}, collections.Counter(answers)
+        grow_file(hookd, MAP_BYTES // 2 + (4 << 20))
+        answers = []
+        while (size := os.stat(f"{hookd.data}/hookd.mdb").st_size) < MAP_BYTES // 4 * 3:
+            grow_file(hookd, size + 1)
+            answers += [hookd.submit.post("/v1/events", {"type": "t", "data": 1}).status for _ in range(5)]
+        assert len(answers) > 30 and set(answers) == {507}, collections.Counter(answers)
     wait_until(lambda: hookd.submit.post("/v1/events", {"type": "t", "data": 1}).status == 202, 10)
+
+
+def test_hookds_own_views_refuse_no_event_in_a_file_that_grew_beyond_half_of_the_map(make_hookd):
+    """It does not shrink when the reader is gone; backups and lists then read old states, but not for long."""
+    hookd = make_hookd(SMALL)
+    hookd.admin.add_endpoint("e", "https://hooks.example.com/")
+    with stuck_reader(hookd):
+        grow_file(hookd, MAP_BYTES // 2 + (4 << 20))
+    wait_until(lambda: hookd.submit.post("/v1/events", {"type": "t", "data": 1}).status == 202, 10)
+    with slow_copies(hookd, 60):
+        backup = threading.Thread(target=hookd.admin.post, args=["/v1/backup"])
+        backup.start()
+        wait_until(lambda: glob.glob(f"{hookd.data}/backup/*.part"), 10)
+        answers = [hookd.submit.post("/v1/events", {"type": "t", "data": i}).status for i in range(50)]
+        assert backup.is_alive()
+    backup.join(60)
+    assert set(answers) == {202}, collections.Counter(answers)
 
 
 def test_a_reader_that_was_killed_keeps_nothing_back(make_hookd):
@@ -417,10 +468,7 @@ def test_a_backup_that_takes_too_long_is_given_up(make_hookd):
             assert ledger.submit(ledger.make(type="tu"[i % 2], key=True, size=16000)) == "stored"
         ledger.settle()
         answers = []
-        # Copies are named by the second.
-        names = [time.strftime("hookd-%Y%m%dT%H%M%SZ.mdb.part", time.gmtime(time.time() + i)) for i in range(30)]
-        places = [word for name in names for word in ("-P", f"{hookd.data}/backup/{name}")]
-        with strace(hookd.process.pid, *places, "-e", "trace=write", "-e", "inject=write:delay_enter=1000000"):
+        with slow_copies(hookd, 1):
             backup = threading.Thread(target=lambda: answers.append(hookd.admin.post("/v1/backup")))
             backup.start()
             deadline = time.monotonic() + 60
