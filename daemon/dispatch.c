@@ -784,6 +784,14 @@ enum waiting_for dispatch_explain(
 	return wait == LANE_RATE ? WAITING_RATE : WAITING_TURN;
 }
 
+int64_t dispatch_not_before_ms(struct dispatch *d, struct slot *slot)
+{
+	int64_t not_before_ms = 0;
+
+	schedule_explain(d->schedule, slot, now_ms(d), &not_before_ms);
+	return not_before_ms;
+}
+
 struct dispatch_numbers dispatch_numbers(struct dispatch *d)
 {
 	return (struct dispatch_numbers){

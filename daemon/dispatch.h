@@ -72,6 +72,9 @@ const char *waiting_for_name(enum waiting_for waiting);
 enum waiting_for dispatch_explain(struct dispatch *dispatch, struct slot *slot,
 	const struct delivery *delivery, int64_t *next_ms);
 
+/* Until when Retry-After keeps everything from the endpoint; 0: it does not. */
+int64_t dispatch_not_before_ms(struct dispatch *dispatch, struct slot *slot);
+
 struct dispatch_numbers {
 	unsigned senders_wanted, senders_running, in_flight;
 	const char *senders_problem; /* why they cannot start; "" */

@@ -65,6 +65,7 @@ void answer_json(struct request *rq, unsigned status, json_t *json)
 void answer_problem(struct request *rq, const struct problem *given)
 {
 	struct problem p = *given;
+	char methods[REQUEST_METHODS_SIZE];
 	struct MHD_Response *response;
 	json_t *json;
 
@@ -81,6 +82,10 @@ void answer_problem(struct request *rq, const struct problem *given)
 		(p.code == PROBLEM_BUSY || p.code == PROBLEM_STOPPING ||
 			p.code == PROBLEM_TOO_MANY))
 		MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+	if (response && p.code == PROBLEM_METHOD) {
+		request_methods(rq, methods);
+		MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, methods);
+	}
 	answer_with(
 		rq, (unsigned)problem_http_status(p.code), response, "application/problem+json");
 }

@@ -116,7 +116,7 @@ static json_t *render_problems(struct request *rq, const struct engine_stats *st
 	look_at(rq, list, TROUBLE_LOCAL, numbers->fault && numbers->fault != FAULT_RESOLVER,
 		"attempts cannot be made: %s; they wait, at no cost",
 		local_fault_text(numbers->fault));
-	if (sending->paused && !since[TROUBLE_PAUSED])
+	if (sending->paused && sending->since_ms)
 		since[TROUBLE_PAUSED] = sending->since_ms;
 	look_at(rq, list, TROUBLE_PAUSED, sending->paused,
 		"all sending is paused%s%s (hookctl resume --all)", sending->reason[0] ? ": " : "",
@@ -478,10 +478,14 @@ static void answer_counted(struct counting *c, uint32_t endpoint, const struct p
 	free(c);
 }
 
-static void add_counted(struct counting *c, const struct slot *slot, const struct age_page *page)
+static void add_counted(struct counting *c, struct slot *slot, const struct age_page *page)
 {
 	const struct api_options *o = api_options(c->request);
+	int64_t next_ms = dispatch_not_before_ms(o->dispatch, slot);
 	json_t *by_age = json_object();
+
+	if (next_ms < page->next_due_ms)
+		next_ms = page->next_due_ms;
 
 	for (int i = 0; i < AGE_CLASSES; i++)
 		json_object_set_new(
@@ -491,9 +495,8 @@ static void add_counted(struct counting *c, const struct slot *slot, const struc
 			"endpoint", slot->settings->name, "state",
 			slot->settings->paused ? "paused" : "active", "pending",
 			(json_int_t)page->n, "ages", by_age, "next_attempt_at",
-			page->next_due_ms == INT64_MAX || slot->settings->paused
-				? json_null()
-				: render_time(o, page->next_due_ms)));
+			next_ms == INT64_MAX || slot->settings->paused ? json_null()
+								       : render_time(o, next_ms)));
 }
 
 static void on_counted(struct store_query *query)

@@ -397,11 +397,13 @@ static void describe(const struct bulk *b, char *text, size_t size)
 		return;
 	}
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && used < size; i++) {
-		const json_t *value = json_object_get(body, names[i]);
+		const json_t *member = json_object_get(body, names[i]);
+		const char *value =
+			json_is_integer(member) ? b->http_status : json_string_value(member);
 
-		if (json_is_string(value))
+		if (value)
 			used += (size_t)snprintf(text + used, size - used, "%s%s %s",
-				used ? ", " : "", names[i], json_string_value(value));
+				used ? ", " : "", names[i], value);
 	}
 	if (!used)
 		snprintf(text, size, "all");
@@ -524,8 +526,10 @@ static void on_event_found(struct store_query *query)
 	}
 	if (query->result == ENGINE_OK)
 		free(query->answer.event_row.event);
+	/* It is in no state. */
 	if (query->result != ENGINE_OK ||
-		(b->op.verb == VERB_PURGE && !add_event(b, &query->ref.event))) {
+		(b->op.verb == VERB_PURGE && !b->filter.names_states &&
+			!add_event(b, &query->ref.event))) {
 		fail_bulk(b);
 		return;
 	}
@@ -539,10 +543,13 @@ static void on_id_found(struct finding *finding, const struct delivery_page *pag
 	bool ok = page != NULL;
 
 	for (size_t i = 0; ok && i < page->n; i++) {
-		if (!is_meant(finding, &page->rows[i].delivery))
+		const struct delivery *d = &page->rows[i].delivery;
+
+		if (!is_meant(finding, d))
 			continue;
-		ok = add_ref(b, &page->rows[i].delivery);
 		b->n_of_id++;
+		if (d->since_ms <= b->filter.query.until_ms)
+			ok = add_ref(b, d);
 	}
 	if (!ok) {
 		fail_bulk(b);
@@ -680,6 +687,8 @@ static int parse_bulk(struct bulk *b, struct problem *problem)
 		problem);
 
 	b->ids = json_object_get(body, "ids");
+	if (json_is_null(b->ids))
+		b->ids = NULL;
 	if (r == 0)
 		r = json_get_bool(body, "all", &all, problem);
 	if (r == 0)
@@ -697,10 +706,9 @@ static int parse_bulk(struct bulk *b, struct problem *problem)
 			"say which deliveries: \"ids\", one of the filters, or \"all\": true");
 	if (b->ids &&
 		(all || values.event || values.tenant || values.endpoint || values.type ||
-			values.since || values.until || values.http_status || values.error ||
-			values.cursor))
+			values.since || values.http_status || values.error || values.cursor))
 		return problem_set(problem, PROBLEM_INVALID, "ids",
-			"goes with \"state\" and \"dry_run\" alone");
+			"goes with \"state\", \"until\" and \"dry_run\" alone");
 	b->op.states =
 		b->filter.names_states ? b->filter.query.states : verb_default_states(b->op.verb);
 	b->filter.query.states = b->op.states;

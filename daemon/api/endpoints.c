@@ -409,6 +409,8 @@ static int parse_endpoint_filter(
 		r = parse_limit(request_query(rq, "limit"), 100, 1000, &f->limit, problem);
 	if (r == 0 && cursor) {
 		r = cursor_parse(cursor, f->digest, &position, &until_ms, problem);
+		if (r == 0 && position.len != sizeof(f->from))
+			r = cursor_refuse(problem);
 		if (r == 0)
 			memcpy(&f->from, position.bytes, sizeof(f->from));
 	}

@@ -1,5 +1,6 @@
 #include "envelope.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "../../lib/text.h"
@@ -109,10 +110,13 @@ static int read_member(struct arriving *a, const struct json_span_member *member
 	struct span body;
 	int len;
 
-	if (which < 0)
-		return problem_set(problem, PROBLEM_INVALID, NULL,
-			"unknown member \"%.*s\"; an envelope has type, data, timestamp, tenant, idempotency_key, deliver_at",
+	if (which < 0) {
+		snprintf(text, sizeof(text), "%.*s",
 			(int)(member->name.len < 64 ? member->name.len : 64), member->name.at);
+		return problem_set(problem, PROBLEM_INVALID, text,
+			"unknown member \"%s\"; an envelope has type, data, timestamp, tenant, idempotency_key, deliver_at",
+			text);
+	}
 	if (seen[which])
 		return problem_set(problem, PROBLEM_MALFORMED, member_names[which],
 			"the member is given twice");

@@ -118,7 +118,7 @@ static int parse_event_query(
 {
 	const char *since = request_query(rq, "since"), *until = request_query(rq, "until");
 	const char *cursor = request_query(rq, "cursor"), *order = request_query(rq, "order");
-	const char *digested[5];
+	const char *digested[6];
 	int r;
 
 	*q = (struct event_query){.tenant = request_query(rq, "tenant"),
@@ -134,7 +134,8 @@ static int parse_event_query(
 	digested[2] = since;
 	digested[3] = until;
 	digested[4] = order;
-	*digest = values_digest(digested, 5);
+	digested[5] = q->key;
+	*digest = values_digest(digested, 6);
 	r = parse_tenant(q->tenant, problem);
 	if (r == 0)
 		r = parse_pattern(q->type, problem);

@@ -169,6 +169,12 @@ static int hex(char c)
 	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+int cursor_refuse(struct problem *problem)
+{
+	return problem_set(
+		problem, PROBLEM_INVALID, "cursor", "expected the \"next\" of an earlier answer");
+}
+
 int cursor_parse(const char *text, uint32_t digest, struct position *position, int64_t *until_ms,
 	struct problem *problem)
 {
@@ -194,10 +200,7 @@ int cursor_parse(const char *text, uint32_t digest, struct position *position, i
 		position->len = (uint8_t)(len - CURSOR_HEAD);
 		memcpy(position->bytes, r.at, position->len);
 	}
-	if (ok)
-		return 0;
-	return problem_set(
-		problem, PROBLEM_INVALID, "cursor", "expected the \"next\" of an earlier answer");
+	return ok ? 0 : cursor_refuse(problem);
 }
 
 /* ---- Filters ---- */

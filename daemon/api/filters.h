@@ -35,6 +35,8 @@ json_t *cursor_render(const struct position *position, uint32_t digest, int64_t 
 /* until_ms: as the first call fixed it. */
 int cursor_parse(const char *text, uint32_t digest, struct position *position, int64_t *until_ms,
 	struct problem *problem);
+/* Sets the problem of a cursor that is none, and returns its code. */
+int cursor_refuse(struct problem *problem);
 
 /* A time in queue time; limits and order as every list has them. */
 int parse_time(struct request *request, const char *field, const char *text, int64_t *queue_ms,

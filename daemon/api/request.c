@@ -139,15 +139,23 @@ static int check_query(const struct request *rq, struct problem *problem)
 	return 0;
 }
 
+void request_methods(struct request *rq, char list[static REQUEST_METHODS_SIZE])
+{
+	size_t used = 0;
+
+	list[0] = '\0';
+	for (size_t i = 0; i < n_routes && used < REQUEST_METHODS_SIZE; i++) {
+		if (fits(rq, routes[i].path, false))
+			used += (size_t)snprintf(list + used, REQUEST_METHODS_SIZE - used, "%s%s",
+				used ? ", " : "", routes[i].method);
+	}
+}
+
 static int refuse_route(struct request *rq, const char *method, struct problem *problem)
 {
-	char allowed[64] = "";
+	char allowed[REQUEST_METHODS_SIZE];
 
-	for (size_t i = 0; i < n_routes; i++) {
-		if (fits(rq, routes[i].path, false))
-			snprintf(allowed + strlen(allowed), sizeof(allowed) - strlen(allowed),
-				"%s%s", allowed[0] ? ", " : "", routes[i].method);
-	}
+	request_methods(rq, allowed);
 	if (!allowed[0])
 		return problem_set(
 			problem, PROBLEM_NOT_FOUND, NULL, "there is no route %.128s", rq->path);

@@ -122,3 +122,6 @@ void log_change(const struct request *request, const char *action, const char *e
 int request_parse_target(struct request *request, struct problem *problem);
 /* Finds the route and checks role and query. */
 int request_route(struct request *request, const char *method, struct problem *problem);
+/* The methods that its path has, as in "GET, POST"; "": there is no such path. */
+#define REQUEST_METHODS_SIZE 64
+void request_methods(struct request *request, char list[static REQUEST_METHODS_SIZE]);

@@ -75,7 +75,7 @@ REQUESTS = [
     (envelope(timestamp=1795330484), 400, "invalid", "timestamp", "a string"),
     (envelope(deliver_at="soon"), 400, "invalid", "deliver_at", "RFC 3339"),
     (envelope(deliver_at="2099-01-01T00:00:00Z"), 400, "invalid", "deliver_at", "at most 366 days ahead"),
-    (envelope(surprise=1), 400, "invalid", None, 'unknown member "surprise"'),
+    (envelope(surprise=1), 400, "invalid", "surprise", 'unknown member "surprise"'),
     (envelope_text(b'{"type":"a","type":"b","data":1}'), 400, "malformed", "type", "given twice"),
     (envelope_text(b'{"type":"a","data":1,"d\\u0061ta":2}'), 400, "malformed", "data", "given twice"),
     (envelope_text(b'[1]'), 400, "invalid", None, "expected an object"),
@@ -170,6 +170,7 @@ REQUESTS = [
     (bulk({"ids": []}), 400, "invalid", "ids", "1 to 1000 ids"),
     (bulk({"ids": [1]}), 400, "invalid", "ids", "1 to 1000 ids"),
     (bulk({"ids": "x"}), 400, "invalid", "ids", "1 to 1000 ids"),
+    (bulk({"ids": None}), 400, "invalid", None, '"all": true'),
     (bulk({"ids": ["x"] * 1001}), 400, "invalid", "ids", "1 to 1000 ids"),
     (bulk({"ids": [NOWHERE], "endpoint": "there"}), 400, "invalid", "ids", "alone"),
     (bulk({"state": ["dead"]}), 400, "invalid", "state", "a string"),
@@ -267,6 +268,8 @@ def test_every_wrong_request_gets_its_own_message_and_changes_nothing(make_hookd
             wrong.append(said)
         if answer.headers["Content-Type"] != "application/problem+json" or problem["status"] != status:
             wrong.append("not a problem: " + said)
+        if status == 405 and answer.headers["Allow"] != problem["detail"].split("expected ")[1]:
+            wrong.append("Allow: " + said)
         if set(problem) != {"title", "status", "detail", "code", "field", "line"} or not problem["title"]:
             wrong.append("members: " + said)
     assert wrong == []

@@ -282,6 +282,32 @@ def test_a_purged_delivery_under_way_stays_gone(hookd, receive):
     assert hookd.manage.get("/v1/endpoints/slow").json["queue"]["pending"] == 0
 
 
+def test_since_when_all_sending_is_paused(hookd):
+    """Also if nobody asked between two pauses."""
+    for _ in range(2):
+        hookd.admin.post("/v1/pause")
+        status = hookd.manage.get("/v1/status").json
+        assert status["problems"][0]["since"] == status["sending"]["since"]
+        hookd.admin.post("/v1/resume")
+
+
+def test_the_journal_has_a_status_that_was_given_as_a_number(hookd, receive):
+    hookd.admin.add_endpoint("e", receive(503).url, retry_schedule_s=[3600])
+    event = hookd.submit.submit("t", 1)["id"]
+    wait_until(lambda: hookd.manage.delivery(event, "e")["attempts"] == 1)
+    assert bulk(hookd, "hold", http_status=503)["changed"] == 1
+    assert hookd.log().count("held 1 deliveries: http_status 503") == 1
+
+
+def test_an_event_that_was_owed_to_nobody_is_in_no_state(hookd):
+    event = hookd.submit.submit("nobody.cares", 1)["id"]
+    for state in ["dead", "delivered", "pending"]:
+        assert bulk(hookd, "purge", ids=[event], state=state)["changed"] == 0
+    assert hookd.manage.get(f"/v1/events/{event}").status == 200
+    assert bulk(hookd, "purge", ids=[event])["changed"] == 1
+    assert hookd.manage.get(f"/v1/events/{event}").status == 404
+
+
 def test_all_sending_is_paused_over_a_restart_while_intake_goes_on(hookd, receive):
     receiver = receive()
     hookd.admin.add_endpoint("e", receiver.url)

@@ -147,6 +147,8 @@ def test_retry_after_in_seconds_puts_the_whole_endpoint_off(hookd, receive):
     assert delivery["state"] == "pending" and delivery["attempts"] == 0
     assert delivery["waiting_for"] == "time"
     assert 3599.9 < seconds(delivery["next_attempt_at"]) - end_of(answered) < 3600 + 30 * PATIENCE
+    backlog = {item["endpoint"]: item for item in hookd.manage.get("/v1/backlog").json["items"]}
+    assert backlog["later"]["next_attempt_at"] == delivery["next_attempt_at"]
     soon.wait_for(3)
     assert all(r.monotonic - soon.requests[0].monotonic > 1.9 for r in soon.requests[1:])
     assert len(later.requests) == 1

@@ -181,6 +181,10 @@ def test_endpoints_are_listed_filtered_and_paged(hookd, receive):
     assert names(state="paused") == ["e4"]
     assert names(health="failing") == ["e0"]
     assert names(health="untried", state="active") == ["e3", "e2", "e1"]
+    cursor = hookd.manage.get("/v1/endpoints", limit=2).json["next"]
+    for cut in [2, 4, 6, 8]:
+        answer = hookd.manage.get("/v1/endpoints", cursor=cursor[:-cut])
+        assert answer.status == 400 and answer.json["field"] == "cursor"
 
 
 def test_pausing_stops_one_endpoint_and_resuming_goes_on(hookd, receive):

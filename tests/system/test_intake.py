@@ -243,7 +243,11 @@ def test_a_cursor_fits_only_its_own_list(hookd):
     for i in range(4):
         hookd.submit.submit("t", i)
     cursor = hookd.manage.get("/v1/events", limit=2).json["next"]
-    answer = hookd.manage.get("/v1/events", limit=2, cursor=cursor, type="t")
+    for other in [{"type": "t"}, {"idempotency_key": "k", "tenant": ""}, {"order": "oldest"}]:
+        answer = hookd.manage.get("/v1/events", limit=2, cursor=cursor, **other)
+        assert answer.status == 400 and answer.json["field"] == "cursor", other
+    cursor = hookd.manage.get("/v1/events", limit=2, tenant="").json["next"]
+    answer = hookd.manage.get("/v1/events", limit=2, cursor=cursor, tenant="", idempotency_key="k")
     assert answer.status == 400 and answer.json["field"] == "cursor"
 
 
