@@ -35,6 +35,10 @@ static const char *tls_words(const json_t *endpoint, const json_t *attempt)
 		return "no TLS (plain http)";
 	if (field_is(attempt, "result", "tls"))
 		return "TLS failed";
+	if (field_is(attempt, "result", "connect"))
+		return "no connection";
+	if (!field_number(attempt, "http_status"))
+		return "https";
 	return "TLS";
 }
 

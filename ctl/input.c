@@ -66,7 +66,7 @@ int read_line(FILE *file, size_t max, struct buffer *line)
 		return errno ? -errno : -EIO;
 	if (c == EOF && line->len == 0)
 		return 0;
-	if (line->len && line->at[line->len - 1] == '\r')
+	while (line->len && line->at[line->len - 1] == '\r')
 		line->len--;
 	buffer_append(line, "", 0); /* the NUL behind it */
 	return 1;

@@ -225,8 +225,7 @@ static int ask_first(struct job *j, long long *n)
 	struct tally tally;
 	int r;
 
-	if (!j->ids.n)
-		filter_fix_until(&j->filter); /* what comes while somebody thinks is not meant */
+	filter_fix_until(&j->filter); /* what comes while somebody thinks is not meant */
 	r = apply(j, true, &tally);
 	*n = tally.changed;
 	json_decref(tally.not_found);
@@ -326,7 +325,16 @@ static int compare_ids(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Each of them once, or a dry run would count it twice. The oldest event is then the first. */
+/* Is it the event's own id, or of one of its deliveries? */
+static bool is_of(const char *id, const char *event)
+{
+	size_t len = strlen(event);
+
+	return strncmp(id, event, len) == 0 && (id[len] == '\0' || id[len] == '/');
+}
+
+/* Each of them once, or it would be counted, and replayed, twice: an event means all of its
+ * deliveries. The oldest event is then the first. */
 static void sort_ids(struct texts *ids)
 {
 	size_t n = 0;
@@ -334,7 +342,7 @@ static void sort_ids(struct texts *ids)
 	if (ids->n)
 		qsort(ids->at, ids->n, sizeof(*ids->at), compare_ids);
 	for (size_t i = 0; i < ids->n; i++) {
-		if (n && strcmp(ids->at[n - 1], ids->at[i]) == 0)
+		if (n && is_of(ids->at[i], ids->at[n - 1]))
 			free(ids->at[i]);
 		else
 			ids->at[n++] = ids->at[i];

@@ -134,6 +134,12 @@ void words_address(const json_t *object, const char *member, char text[static WO
 
 /* ---- Times that were typed ---- */
 
+static int64_t seconds_of(const struct ctl *ctl, struct tm tm, int is_dst)
+{
+	tm.tm_isdst = is_dst;
+	return ctl->utc ? timegm(&tm) : mktime(&tm);
+}
+
 /* A local time, or in UTC. It has to be the whole text, and a day that exists. */
 static bool parse_local(const struct ctl *ctl, const char *text, const char *format, int64_t *ms)
 {
@@ -164,8 +170,10 @@ static bool parse_clock(const struct ctl *ctl, const char *text, int direction, 
 		tm.tm_mday--;
 	if (direction > 0 && (tm.tm_hour * 60 + tm.tm_min <= now.tm_hour * 60 + now.tm_min))
 		tm.tm_mday++;
-	tm.tm_isdst = -1;
-	*ms = (int64_t)(ctl->utc ? timegm(&tm) : mktime(&tm)) * 1000;
+	*ms = seconds_of(ctl, tm, -1) * 1000;
+	/* In the hour that comes twice when summer time ends, it is the one that now is in. */
+	if (direction < 0 ? *ms > ctl->now_ms : *ms <= ctl->now_ms)
+		*ms = seconds_of(ctl, tm, now.tm_isdst) * 1000;
 	return true;
 }
 

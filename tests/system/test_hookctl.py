@@ -739,6 +739,22 @@ def test_a_clock_time_is_local_or_utc(directory):
     assert asked("--utc").endswith("T00:00:00.000Z")
 
 
+def test_a_clock_time_in_an_hour_that_comes_twice_is_not_ahead(directory):
+    """In a zone whose summer time, of an hour, began yesterday and ends in half an hour: ten minutes ago by the clock is
+    that, and not in fifty minutes, when the clock says so again."""
+    now = datetime.datetime.utcnow() + datetime.timedelta(hours=1)
+    end = now + datetime.timedelta(minutes=30)
+    day = lambda moment: moment.timetuple().tm_yday - 1
+    zone = f"STD0SUM-1,{day(end - datetime.timedelta(days=1))}/0,{day(end)}/{end:%H:%M:%S}"
+    with fake_hookd(directory, http_answer(200, {"matched": 0, "changed": 0, "not_found": [], "next": None})) as bodies:
+        subprocess.run([PROGRAM, "--sockets", directory, "hold", "--since",
+                        f"{now - datetime.timedelta(minutes=10):%H:%M}"], check=True, stdout=subprocess.DEVNULL,
+                       env={**os.environ, "TZ": zone})
+    since = datetime.datetime.fromisoformat(json.loads(bodies[0])["since"].replace("Z", "+00:00"))
+    ago = datetime.datetime.now(datetime.timezone.utc) - since
+    assert datetime.timedelta(minutes=9) < ago < datetime.timedelta(minutes=13)
+
+
 def test_deliver_at_a_clock_time_is_the_next_one(ctl):
     then = datetime.datetime.utcnow() - datetime.timedelta(minutes=2)
     event = ctl("--utc", "submit", "a", "--at", f"{then:%H:%M}", input="1").stdout.strip()
@@ -950,6 +966,21 @@ def test_what_comes_while_the_question_stands_is_not_meant(ctl, verb, state, ask
     assert states(ctl.hookd, "race", "")["pending"] == 5
 
 
+def test_what_comes_into_a_state_while_the_question_about_ids_stands_is_not_meant(world):
+    """An event with one dead letter, and another delivery that dies meanwhile: that was not asked about."""
+    event = world.ids[0]
+    die = lambda: world("cancel", "-y", f"{event}/slow")
+    screen = on_terminal(world.hookd, "purge", "-s", "dead", event, answer="y", meanwhile=die)
+    assert screen.text == "purge 1 delivery for good? [y/N] y\n1 purged\n1 left as it is: not dead\n"  # delivered
+    assert world.hookd.manage.delivery(event, "slow")["state"] == "dead"
+    # Named itself it is found, and left.
+    event = world.ids[1]
+    die = lambda: world("cancel", "-y", f"{event}/slow")
+    screen = on_terminal(world.hookd, "purge", f"{event}/slow", f"{event}/bad", answer="y", meanwhile=die)
+    assert screen.text.endswith("y\n1 purged\n") and screen.status == DONE
+    assert world.hookd.manage.delivery(event, "slow")["state"] == "dead"
+
+
 def test_what_is_delivered_while_the_question_stands_is_not_replayed(world):
     def more():
         event = world.hookd.submit.submit("order.late", tenant="acme")["id"]
@@ -977,7 +1008,15 @@ def test_an_until_that_was_given_stays(directory):
         on_terminal(Fake, "cancel", "evt_" + 26 * "0", answer="y")
     untils = [json.loads(body).get("until") for body in asked]
     assert untils[0] and untils[0] == untils[1]
-    assert untils[2:] == 2 * ["2026-01-02T03:04:05.000Z"] + [None, None]
+    assert untils[2:4] == 2 * ["2026-01-02T03:04:05.000Z"]
+    assert untils[4] and untils[4] == untils[5]
+
+
+def test_a_delivery_of_an_event_that_is_named_too_is_counted_and_done_once(world):
+    event = world.ids[0]
+    assert world("cancel", "--dry-run", event, f"{event}/slow", f"{event}/good").stdout == "1 would be cancelled\n"
+    result = world("replay", f"{event}/bad", event)
+    assert result.stdout == "2 replayed\n" and "1 left" in result.stderr  # good is delivered
 
 
 def test_an_id_given_twice_is_one(world):
@@ -1245,6 +1284,9 @@ def test_endpoint_test_tells_what_came_back(world):
     result = world("endpoint", "test", "acme/bad", status=FAILED)
     assert result.stdout.splitlines()[3] == 'body      {"error":"maintenance"}'
     assert "connection refused" in world("endpoint", "test", "acme/slow", status=FAILED).stdout
+    world.hookd.admin.add_endpoint("nobody", f"https://127.0.0.1:{world.closed}/", tenant="acme")
+    lines = world("endpoint", "test", "acme/nobody", status=FAILED).stdout.splitlines()
+    assert lines[1] == f"address   127.0.0.1:{world.closed}, no connection"
 
 
 def test_rotate_secret_prints_the_new_one_and_says_when_the_old_one_ends(ctl, receive):
@@ -1383,6 +1425,13 @@ def test_batch_names_the_line_of_the_file_and_goes_on_with_other_requests(ctl, t
     assert len(result.stdout.splitlines()) == 1500
     assert "hookctl: line 1502: type: expected" in result.stderr
     assert "lines 1003 to 2002: not stored" in result.stderr
+
+
+def test_batch_passes_over_a_line_of_carriage_returns(ctl):
+    """As a file has them whose line ends were changed twice."""
+    lines = '{"type":"a","data":1}\r\r\n\r\r\n{"type":"b","data":2}\r\r\n'
+    result = ctl("submit", "--batch", input=lines)
+    assert len(result.stdout.split()) == 2 and "2 events submitted" in result.stderr
 
 
 def test_batch_with_known_keys_says_so(ctl):
