@@ -34,6 +34,7 @@ struct job {
 	struct job *next, **at; /* among all jobs */
 	uint32_t endpoint;
 	uint32_t url_revision; /* the settings that the request was made from */
+	bool url_was_left; /* the endpoint has another one since */
 	struct delivery delivery;
 	struct claimed *claimed; /* to be given back should the sender die; NULL for a test */
 	struct dispatch_test *test;
@@ -254,8 +255,8 @@ static void conclude_attempt(
 	memcpy(op->response, o->response, o->response_len);
 	metrics_attempt(d->options.metrics, &attempt, now);
 	log_attempt(d, job, slot, &attempt, o);
-	schedule_ended(
-		d->schedule, slot, job->payload_len, effect, verdict.endpoint_not_before_ms, now);
+	schedule_ended(d->schedule, slot, job->payload_len, effect,
+		job->url_was_left ? 0 : verdict.endpoint_not_before_ms, now);
 	store_outcome(d->store, op);
 	if (verdict.gone)
 		gone_pause(d->store, d->options.clock, job->endpoint, job->url_revision);
@@ -690,9 +691,21 @@ void dispatch_forgetting(struct dispatch *d, struct slot *slot)
 	reports_forget(d->options.reports, slot);
 }
 
-void dispatch_edited(struct dispatch *d, struct slot *slot)
+/* What the receiver at the old URL asked for, or will ask for, is not for the new one. */
+static void leave_url(struct dispatch *d, struct slot *slot)
+{
+	for (struct job *job = d->jobs; job; job = job->next) {
+		if (job->endpoint == slot->settings->number)
+			job->url_was_left = true;
+	}
+	schedule_lift(d->schedule, slot, now_ms(d));
+}
+
+void dispatch_edited(struct dispatch *d, struct slot *slot, const struct endpoint *before)
 {
 	certificates_forget(d->certificates); /* the file it names may be newly written */
+	if (before && strcmp(before->url, slot->settings->url) != 0)
+		leave_url(d, slot);
 	schedule_changed(d->schedule, slot, now_ms(d));
 	pump_soon(d);
 }

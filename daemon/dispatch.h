@@ -48,7 +48,7 @@ void dispatch_reload(struct dispatch *dispatch, const struct config *config);
 void dispatch_touched(struct dispatch *dispatch, struct slot *slot, const struct slot *before,
 	const struct touched *touched);
 void dispatch_forgetting(struct dispatch *dispatch, struct slot *slot);
-void dispatch_edited(struct dispatch *dispatch, struct slot *slot);
+void dispatch_edited(struct dispatch *dispatch, struct slot *slot, const struct endpoint *before);
 void dispatch_claimed(
 	struct dispatch *dispatch, uint32_t endpoint, struct claimed *list, int64_t next_due_ms);
 

@@ -316,8 +316,7 @@ static void on_forgetting(void *user, struct slot *slot)
 
 static void on_edited(void *user, struct slot *slot, const struct endpoint *before)
 {
-	(void)before;
-	dispatch_edited(((struct hookd *)user)->dispatch, slot);
+	dispatch_edited(((struct hookd *)user)->dispatch, slot, before);
 }
 
 static void on_claimed(void *user, uint32_t endpoint, struct claimed *list, int64_t next_due_ms)

@@ -449,6 +449,14 @@ void schedule_not_before(
 	place(s, lane, now_ms);
 }
 
+void schedule_lift(struct schedule *s, struct slot *slot, int64_t now_ms)
+{
+	if (!slot->lane)
+		return;
+	slot->lane->not_before_ms = 0;
+	place(s, slot->lane, now_ms);
+}
+
 void schedule_changed(struct schedule *s, struct slot *slot, int64_t now_ms)
 {
 	if (!slot->lane)

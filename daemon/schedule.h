@@ -55,6 +55,8 @@ void schedule_due(struct schedule *schedule, struct slot *slot, int64_t due_ms, 
 /* Nothing to the endpoint until then, as it asked before hookd was started. */
 void schedule_not_before(
 	struct schedule *schedule, struct slot *slot, int64_t not_before_ms, int64_t now_ms);
+/* What was asked for so, or with an answer, holds no longer. */
+void schedule_lift(struct schedule *schedule, struct slot *slot, int64_t now_ms);
 /* Its limits or its pause changed. */
 void schedule_changed(struct schedule *schedule, struct slot *slot, int64_t now_ms);
 /* What was claimed of it may be out of date: it goes back to the store. */

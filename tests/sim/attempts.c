@@ -338,7 +338,7 @@ void oracle_outcome(const struct outcome *outcome)
 		check_attempt(d, outcome);
 	if (outcome->kind == OUTCOME_LOCAL)
 		not_before_ms = outcome->due_ms;
-	else if (effect == ANSWERED)
+	else if (effect == ANSWERED && !limits_left_url(d->endpoint, d->sent_revision))
 		not_before_ms = judge(d, outcome->attempt.http_status).not_before_ms;
 	if (d->sent && limits_of(d->endpoint))
 		limits_ended(d->endpoint, effect, not_before_ms);

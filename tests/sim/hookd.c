@@ -38,9 +38,9 @@ static void on_forgetting(void *user, struct slot *slot)
 
 static void on_edited(void *user, struct slot *slot, const struct endpoint *before)
 {
-	(void)user, (void)before;
+	(void)user;
 	limits_edited(slot->settings);
-	dispatch_edited(hookd.dispatch, slot);
+	dispatch_edited(hookd.dispatch, slot, before);
 }
 
 static void on_claimed(void *user, uint32_t endpoint, struct claimed *list, int64_t next_due_ms)

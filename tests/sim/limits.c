@@ -22,6 +22,7 @@ struct lane {
 	double tokens;
 	int64_t tokens_ms;
 	struct attempt last; /* that the store keeps */
+	uint32_t url_revision; /* of the settings since which it has its URL */
 	uint32_t gone_revision; /* of the settings that were answered 410; 0: none */
 	/* Turns. */
 	bool waits;
@@ -151,7 +152,7 @@ void limits_started(const struct config *c)
 		struct lane *lane = &lanes[i];
 
 		lane->in_flight = 0;
-		lane->gone_revision = 0;
+		lane->gone_revision = lane->url_revision = 0;
 		lane->doubtful = lane->last.number && !lane->last.http_status;
 		lane->window = lane->doubtful || !lane->last.number ? 1 : ANY;
 		lane->not_before_ms = asked_until_ms(&lane->last, c->delivery.retry_after_max);
@@ -186,6 +187,12 @@ void limits_edited(const struct endpoint *settings)
 	}
 	if (!lane->settings && started)
 		lane->window = 1;
+	if (lane->settings && started && strcmp(lane->settings->url, settings->url) != 0) {
+		if (lane->not_before_ms > queue_ms())
+			cover("a new URL is no longer left alone");
+		lane->not_before_ms = 0;
+		lane->url_revision = settings->revision;
+	}
 	lane->settings = settings;
 	fill(lane);
 	forget_turns(lane);
@@ -198,6 +205,11 @@ void limits_forgotten(uint32_t endpoint)
 
 	memset(lane, 0, sizeof(*lane));
 	forget_turns(lane);
+}
+
+bool limits_left_url(uint32_t endpoint, uint32_t revision)
+{
+	return revision < lane_of(endpoint)->url_revision;
 }
 
 void limits_gone(uint32_t endpoint, uint32_t revision)

@@ -49,6 +49,8 @@ void limits_put_off(uint32_t endpoint, int64_t not_before_ms);
 void limits_stored(uint32_t endpoint, const struct attempt *attempt);
 /* A request that was made from these settings was answered 410. */
 void limits_gone(uint32_t endpoint, uint32_t revision);
+/* Has the endpoint another URL than these settings had? */
+bool limits_left_url(uint32_t endpoint, uint32_t revision);
 /* A person's verb changed deliveries of it. */
 void limits_stale(uint32_t endpoint);
 

@@ -168,6 +168,32 @@ def test_retry_after_holds_over_a_restart(hookd, receive):
     assert len(receiver.requests) == 4
 
 
+def test_retry_after_of_a_url_that_was_left_is_not_for_the_new_one(hookd, receive):
+    """Neither what was answered before, nor what is under way."""
+    answering = threading.Event()
+    def busy(request):
+        if len(old.requests) == 2:
+            answering.wait(20 * PATIENCE)
+        return (429, {"Retry-After": "3600"}, b"")
+    old, new = receive(busy), receive()
+    hookd.admin.add_endpoint("e", old.url, retry_schedule_s=[3600])
+    first = hookd.submit.submit("t", 1)["id"]
+    wait_for_attempts(hookd, first, "e", 1)
+    second = hookd.submit.submit("t", 2)["id"]
+    assert hookd.manage.delivery(second, "e")["waiting_for"] == "time"
+    assert hookd.admin.patch("/v1/endpoints/e", {"description": "the same URL"}).status == 200
+    assert hookd.manage.delivery(second, "e")["waiting_for"] == "time"
+    assert hookd.admin.patch("/v1/endpoints/e", {"url": new.url}).status == 200
+    hookd.manage.wait_for(second, "e", "delivered")
+    assert hookd.admin.patch("/v1/endpoints/e", {"url": old.url}).status == 200
+    third = hookd.submit.submit("t", 3)["id"]
+    old.wait_for(2)
+    assert hookd.admin.patch("/v1/endpoints/e", {"url": new.url}).status == 200
+    answering.set()
+    wait_for_attempts(hookd, third, "e", 1)
+    hookd.manage.wait_for(hookd.submit.submit("t", 4)["id"], "e", "delivered")
+
+
 def test_retry_after_as_a_date_is_understood_and_capped(make_hookd, receive):
     hookd = make_hookd({"delivery": {"retry_after_max": "2s"}})
     receiver = receive(lambda r: (503, {"Retry-After": "Fri, 31 Dec 2099 23:59:59 GMT"}, b"")
