@@ -183,14 +183,14 @@ static struct outcome_op *new_outcome(struct dispatch *d, const struct delivery 
 
 /* An attempt that could not be made through no fault of the receiver: later, at no cost, and with
  * it everything else for the endpoint, which would fare no better. */
-static void postpone(
-	struct dispatch *d, struct slot *slot, const struct delivery *delivery, size_t payload_len)
+static void postpone(struct dispatch *d, struct slot *slot, const struct delivery *delivery,
+	size_t payload_len, enum attempt_effect effect)
 {
 	struct outcome_op *op = new_outcome(d, delivery, "", OUTCOME_LOCAL);
 	int64_t now = now_ms(d);
 
 	op->outcome.due_ms = now + retry_local_wait_ms(delivery->local_faults);
-	schedule_ended(d->schedule, slot, payload_len, EFFECT_NOT_MADE, op->outcome.due_ms, now);
+	schedule_ended(d->schedule, slot, payload_len, effect, op->outcome.due_ms, now);
 	store_outcome(d->store, op);
 }
 
@@ -271,7 +271,8 @@ static void conclude_fault(
 	endpoint_address(slot->settings, address);
 	log_line(LOG_LEVEL_DEBUG, LOG_TROUBLE, NULL, "an attempt for %s could not be made: %s",
 		address, local_fault_text(fault));
-	postpone(d, slot, &job->delivery, job->payload_len);
+	/* Memory may have run out when the request was out. */
+	postpone(d, slot, &job->delivery, job->payload_len, EFFECT_NOT_MADE);
 }
 
 static void conclude_test(struct dispatch *d, struct job *job, const struct sender_outcome *o)
@@ -323,13 +324,14 @@ static void on_outcome(void *user, struct sending_job *sending, const struct sen
 /* ---- Lost senders ---- */
 
 /* No attempt is made; the delivery will be claimed anew. */
-static void give_back(struct dispatch *d, struct claimed *claimed, size_t payload_len)
+static void give_back(
+	struct dispatch *d, struct claimed *claimed, size_t payload_len, enum attempt_effect effect)
 {
 	struct slot *slot = slot_at(d, claimed->delivery.endpoint);
 
 	store_unclaim(d->store, claimed);
 	if (slot)
-		schedule_ended(d->schedule, slot, payload_len, EFFECT_NOT_MADE, 0, now_ms(d));
+		schedule_ended(d->schedule, slot, payload_len, effect, 0, now_ms(d));
 }
 
 static void on_lost(void *user, struct sending_job *sending, bool guilty)
@@ -347,7 +349,7 @@ static void on_lost(void *user, struct sending_job *sending, bool guilty)
 		conclude_attempt(d, job, slot, &died);
 	} else {
 		suspects_add(&d->suspects, &job->delivery, clock_monotonic_us());
-		give_back(d, job->claimed, job->payload_len);
+		give_back(d, job->claimed, job->payload_len, EFFECT_NOT_MADE);
 		job->claimed = NULL;
 	}
 	free_job(job);
@@ -378,7 +380,7 @@ static void put_off(struct dispatch *d, struct slot *slot, struct claimed *claim
 	endpoint_address(slot->settings, address);
 	log_line(LOG_LEVEL_WARNING, LOG_TROUBLE, NULL, "an attempt for %s cannot be made: %s",
 		address, why);
-	postpone(d, slot, &claimed->delivery, claimed_payload_len(claimed));
+	postpone(d, slot, &claimed->delivery, claimed_payload_len(claimed), EFFECT_UNSENT);
 	claimed_free(claimed);
 }
 
@@ -387,7 +389,7 @@ static void end_unsent(
 	struct dispatch *d, struct slot *slot, struct claimed *claimed, struct outcome_op *op)
 {
 	schedule_ended(
-		d->schedule, slot, claimed_payload_len(claimed), EFFECT_NOT_MADE, 0, now_ms(d));
+		d->schedule, slot, claimed_payload_len(claimed), EFFECT_UNSENT, 0, now_ms(d));
 	store_outcome(d->store, op);
 	claimed_free(claimed);
 }
@@ -546,7 +548,7 @@ static void send_suspects(struct dispatch *d)
 		if (may_still_go(d, slot))
 			send_one(d, slot, claimed);
 		else
-			give_back(d, claimed, claimed_payload_len(claimed));
+			give_back(d, claimed, claimed_payload_len(claimed), EFFECT_UNSENT);
 	}
 }
 
@@ -556,7 +558,7 @@ static void give_back_suspects(struct dispatch *d, uint32_t endpoint)
 	struct claimed *claimed;
 
 	while ((claimed = suspects_next_of(&d->suspects, endpoint)))
-		give_back(d, claimed, claimed_payload_len(claimed));
+		give_back(d, claimed, claimed_payload_len(claimed), EFFECT_UNSENT);
 }
 
 /* ---- Tests ---- */
@@ -905,7 +907,7 @@ void dispatch_stop(struct dispatch *d, void (*idle)(void *user), void *user)
 		refuse_test(test, "hookd is stopping");
 	}
 	while ((claimed = suspects_next(&d->suspects)))
-		give_back(d, claimed, claimed_payload_len(claimed));
+		give_back(d, claimed, claimed_payload_len(claimed), EFFECT_UNSENT);
 	d->stopping = true;
 	d->idle = idle;
 	d->idle_user = user;

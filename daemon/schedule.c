@@ -647,6 +647,7 @@ static void learn(struct schedule *s, struct lane *lane, enum attempt_effect eff
 		lane->window = 1;
 		break;
 	case EFFECT_NOT_MADE:
+	case EFFECT_UNSENT:
 		break;
 	}
 }
@@ -655,18 +656,22 @@ void schedule_ended(struct schedule *s, struct slot *slot, size_t payload_len,
 	enum attempt_effect effect, int64_t not_before_ms, int64_t now_ms)
 {
 	struct lane *lane = slot->lane;
+	struct lane_limits limits;
 
 	assert(lane && lane->in_flight);
+	limits = limits_of(s, lane);
 	leave(s, lane);
 	lane->in_flight--;
 	lane->in_flight_bytes -= payload_len;
 	join(s, lane);
-	learn(s, lane, effect, limits_of(s, lane).max_in_flight);
+	learn(s, lane, effect, limits.max_in_flight);
+	if (effect == EFFECT_UNSENT && limits.rate_per_s > 0)
+		lane->tokens += 1; /* place() sees to it that it is no more than the burst */
 	if (not_before_ms > lane->not_before_ms)
 		lane->not_before_ms = not_before_ms;
 	if (effect == EFFECT_NO_ANSWER || is_stopped(s, lane, now_ms))
 		shed(s, lane);
-	if (effect == EFFECT_NOT_MADE)
+	if (effect == EFFECT_NOT_MADE || effect == EFFECT_UNSENT)
 		ask_again(lane);
 	place(s, lane, now_ms);
 }

@@ -83,7 +83,8 @@ enum attempt_effect {
 	EFFECT_SUCCESS,
 	EFFECT_ANSWERED, /* a failure, but the receiver spoke */
 	EFFECT_NO_ANSWER,
-	EFFECT_NOT_MADE /* no attempt after all */
+	EFFECT_NOT_MADE, /* no attempt after all, but the receiver may have seen a request */
+	EFFECT_UNSENT /* no sender ever had it: it takes nothing of the endpoint's rate */
 };
 
 /* An attempt with a payload of that length has ended. not_before_ms: nothing to the endpoint until

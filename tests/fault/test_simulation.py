@@ -30,6 +30,7 @@ MUTANTS = {
     "starved-by-limit": STARVES,
     "limit-exceeded": r"endpoint \d+ gets \d+ attempts at once, of at most",
     "rate-exceeded": r"endpoint \d+ gets more than \S+ attempts a second",
+    "rate-wasted": STARVES,
     "window-ignored": r"endpoints that do not answer have|attempts at once, of at most 1 now",
     "pause-ignored": r"is sent while all sending is paused",
     "retry-after-ignored": r"to endpoint \d+, which is to be left alone for",

@@ -11,6 +11,7 @@
 #define ANY UINT32_MAX
 #define TURNS_MAX 3 /* of another endpoint while one waits for its first */
 #define DOUBTFUL_SHARE 4
+#define LATE_S 0.005 /* so much later than it could hookd may see that a rate allows the next */
 
 struct lane {
 	const struct endpoint *settings; /* NULL: there is none of this number */
@@ -19,7 +20,8 @@ struct lane {
 	unsigned window;
 	bool doubtful; /* gave no answer the last time */
 	int64_t not_before_ms;
-	double tokens;
+	double tokens; /* at most */
+	double sure_tokens; /* at least */
 	int64_t tokens_ms;
 	struct attempt last; /* that the store keeps */
 	uint32_t url_revision; /* of the settings since which it has its URL */
@@ -91,17 +93,28 @@ static double burst_of(const struct lane *lane)
 static void fill(struct lane *lane)
 {
 	lane->tokens = burst_of(lane);
+	lane->sure_tokens = -LATE_S * rate_of(lane);
 	lane->tokens_ms = queue_ms();
 }
 
 static void refill(struct lane *lane)
 {
 	int64_t now = queue_ms();
+	double more = (double)(now - lane->tokens_ms) * rate_of(lane) / 1000;
 
-	lane->tokens += (double)(now - lane->tokens_ms) * rate_of(lane) / 1000;
+	lane->tokens += more;
 	if (lane->tokens > burst_of(lane))
 		lane->tokens = burst_of(lane);
+	lane->sure_tokens += more;
+	if (lane->sure_tokens > burst_of(lane))
+		lane->sure_tokens = burst_of(lane);
 	lane->tokens_ms = now;
+}
+
+static void take_sure_token(struct lane *lane)
+{
+	lane->sure_tokens = lane->sure_tokens >= 1 ? lane->sure_tokens - 1 : 0;
+	lane->sure_tokens -= LATE_S * rate_of(lane);
 }
 
 /* What was counted until now says nothing of what comes. */
@@ -290,8 +303,11 @@ void limits_sent(
 	check(lane->in_flight < window || suspect,
 		"endpoint %u gets %u attempts at once, of at most %u now", endpoint,
 		lane->in_flight + 1, window);
-	if (rate_of(lane) > 0 && !suspect) {
+	if (rate_of(lane) > 0) {
 		refill(lane);
+		take_sure_token(lane);
+	}
+	if (rate_of(lane) > 0 && !suspect) {
 		check(lane->tokens >= 1 - 1e-6, "endpoint %u gets more than %g attempts a second",
 			endpoint, rate_of(lane));
 		lane->tokens -= 1;
@@ -382,10 +398,16 @@ void limits_rests(const struct senders *senders, unsigned n_suspects)
 	}
 }
 
-/* So long may a rate keep back what is due. */
-static int64_t patience_ms(const struct lane *lane)
+/* So long may a rate keep back what is due; not at all when it allows the next, unless that was
+ * given to a suspect, which is still to be sent. */
+static int64_t patience_ms(struct lane *lane)
 {
-	return rate_of(lane) > 0 ? (int64_t)(3000 / rate_of(lane)) + 3000 : 0;
+	if (rate_of(lane) == 0)
+		return 0;
+	refill(lane);
+	if (lane->sure_tokens >= 1 && !suspects)
+		return 0;
+	return (int64_t)(3000 / rate_of(lane)) + 3000;
 }
 
 void limits_waits(uint32_t endpoint, int64_t due_ms)

@@ -22,6 +22,7 @@ enum mutant {
 	STARVED_BY_LIMIT,
 	LIMIT_EXCEEDED,
 	RATE_EXCEEDED,
+	RATE_WASTED,
 	WINDOW_IGNORED,
 	PAUSE_IGNORED,
 	RETRY_AFTER_IGNORED,
@@ -44,6 +45,7 @@ static const char *const names[N_MUTANTS] = {
 	[STARVED_BY_LIMIT] = "starved-by-limit",
 	[LIMIT_EXCEEDED] = "limit-exceeded",
 	[RATE_EXCEEDED] = "rate-exceeded",
+	[RATE_WASTED] = "rate-wasted",
 	[WINDOW_IGNORED] = "window-ignored",
 	[PAUSE_IGNORED] = "pause-ignored",
 	[RETRY_AFTER_IGNORED] = "retry-after-ignored",
@@ -196,6 +198,8 @@ void __wrap_schedule_ended(struct schedule *schedule, struct slot *slot, size_t 
 		not_before_ms = 0;
 	if (chosen == WINDOW_IGNORED && effect == EFFECT_NO_ANSWER)
 		effect = EFFECT_ANSWERED;
+	if (chosen == RATE_WASTED && effect == EFFECT_UNSENT)
+		effect = EFFECT_NOT_MADE;
 	__real_schedule_ended(schedule, slot, payload_len, effect, not_before_ms, now_ms);
 }
 

@@ -294,6 +294,21 @@ def test_what_grew_too_old_meanwhile_is_not_sent_at_all(hookd, receive):
     assert len(receiver.requests) == 2
 
 
+def test_what_grew_too_old_takes_nothing_of_the_rate(hookd, receive):
+    """At one a second, thirty would take half a minute, and what is fresh would be too old by then."""
+    receiver = receive()
+    hookd.admin.add_endpoint("code", receiver.url, max_age_s=4, rate_per_s=1)
+    hookd.manage.post("/v1/endpoints/code/pause")
+    old = [hookd.submit.submit("t", i)["id"] for i in range(30)]
+    time.sleep(4.2)
+    hookd.manage.post("/v1/endpoints/code/resume")
+    fresh = hookd.submit.submit("t", "fresh")["id"]
+    hookd.manage.wait_for(fresh, "code", "delivered")
+    for event in old:
+        hookd.manage.wait_for(event, "code", "dead")
+    assert [r.id for r in receiver.requests] == [fresh]
+
+
 def test_deliver_at_is_waited_for(hookd, receive):
     def submit_for(at):
         text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at % 1 * 1000):03d}Z"

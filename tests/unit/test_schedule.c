@@ -304,7 +304,7 @@ static void end_until(unsigned i, enum attempt_effect effect, int64_t not_before
 	}
 	assert_non_null(owed);
 	payload_len = owed->payload_len;
-	if (effect == EFFECT_NOT_MADE)
+	if (effect == EFFECT_NOT_MADE || effect == EFFECT_UNSENT)
 		owed->place = IN_STORE;
 	else
 		strike(owed);
@@ -729,6 +729,45 @@ static void test_rate_is_kept_after_waiting_for_a_slot(void **state)
 	assert_int_equal(send_all(), 0);
 	advance(501);
 	assert_int_equal(send_all(), 1);
+}
+
+/* However many grew too old, the next one need not wait for time in which none was sent. */
+static void test_what_is_not_sent_takes_nothing_of_the_rate(void **state)
+{
+	unsigned a = add_limited_receiver(1, 1);
+
+	(void)state;
+	owe(a, 21);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(send_next(), a);
+		end(a, EFFECT_UNSENT);
+	}
+	assert_int_equal(send_next(), a);
+	assert_int_equal(send_next(), NOBODY);
+}
+
+/* It may have been sent, and a receiver is to be spared. */
+static void test_what_may_have_been_sent_counts_for_the_rate(void **state)
+{
+	unsigned a = add_limited_receiver(1, 1);
+
+	(void)state;
+	owe(a, 2);
+	assert_int_equal(send_next(), a);
+	end(a, EFFECT_NOT_MADE);
+	assert_int_equal(send_next(), NOBODY);
+}
+
+static void test_what_is_not_sent_adds_nothing_to_a_full_burst(void **state)
+{
+	unsigned a = add_limited_receiver(1, 3);
+
+	(void)state;
+	owe(a, 10);
+	assert_int_equal(send_next(), a);
+	advance(60000);
+	end(a, EFFECT_UNSENT);
+	assert_int_equal(send_all(), 3);
 }
 
 static void test_lane_with_a_full_burst_is_not_kept(void **state)
@@ -1556,7 +1595,7 @@ static void walk_step(bool *all_paused)
 		break;
 	case 6 ... 9:
 		if (r->in_flight)
-			walk_end(i, (enum attempt_effect)random_below(4));
+			walk_end(i, (enum attempt_effect)random_below(EFFECT_UNSENT + 1));
 		break;
 	case 10 ... 11:
 		w.now_ms += random_below(1000);
@@ -1660,6 +1699,9 @@ int main(void)
 		IN_WORLD(test_rate_is_kept_over_a_long_time),
 		IN_WORLD(test_rate_is_kept_when_the_lane_was_empty_meanwhile),
 		IN_WORLD(test_rate_is_kept_after_waiting_for_a_slot),
+		IN_WORLD(test_what_is_not_sent_takes_nothing_of_the_rate),
+		IN_WORLD(test_what_may_have_been_sent_counts_for_the_rate),
+		IN_WORLD(test_what_is_not_sent_adds_nothing_to_a_full_burst),
 		IN_WORLD(test_lane_with_a_full_burst_is_not_kept),
 		IN_WORLD(test_window_falls_to_one_after_no_answer),
 		IN_WORLD(test_window_doubles_with_each_success_up_to_the_limit),
