@@ -613,11 +613,21 @@ static struct lane *take_turn(struct link *ring, unsigned free_slots, size_t fre
 	return NULL;
 }
 
+/* Has the group of the doubtful less in flight than its share? Only what it has already counts, so
+ * that a large payload goes in its turn, though it may then have more by that one. */
+static bool doubtful_may_go(const struct schedule *s, unsigned slots)
+{
+	const struct group *doubtful = &s->groups[true];
+	unsigned share = slots / DOUBTFUL_SHARE;
+
+	return doubtful->n_in_flight < (share ? share : 1) &&
+		doubtful->in_flight_bytes < s->options.max_in_flight_bytes / DOUBTFUL_SHARE;
+}
+
 struct claimed *schedule_next(struct schedule *s, unsigned free_slots, int64_t now_ms)
 {
 	struct group *good = &s->groups[false], *doubtful = &s->groups[true];
 	unsigned slots = good->n_in_flight + doubtful->n_in_flight + free_slots;
-	unsigned doubtful_slots = slots / DOUBTFUL_SHARE;
 	size_t bytes = good->in_flight_bytes + doubtful->in_flight_bytes;
 	size_t max_bytes = s->options.max_in_flight_bytes;
 	size_t free_bytes = bytes < max_bytes ? max_bytes - bytes : 0;
@@ -625,7 +635,7 @@ struct claimed *schedule_next(struct schedule *s, unsigned free_slots, int64_t n
 
 	if (free_slots == 0)
 		return NULL;
-	if (doubtful->n_in_flight < (doubtful_slots ? doubtful_slots : 1))
+	if (doubtful_may_go(s, slots))
 		lane = take_turn(&doubtful->sending, free_slots, free_bytes);
 	if (!lane)
 		lane = take_turn(&good->sending, free_slots, free_bytes);

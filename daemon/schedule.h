@@ -10,8 +10,8 @@
  * window that begins at one, falls back to it after an attempt without any answer, and doubles with
  * each success; and when slots or room for payloads in flight grow scarce, an endpoint may have at
  * most as much of them as is left. Endpoints that did not answer the last time stand in a ring of
- * their own, and together get a quarter of the slots, and a quarter of the room for deliveries held
- * ready: so thousands of dead ones leave the rest to the others.
+ * their own, and together get a quarter of the slots, of the room for payloads in flight, and of
+ * that for deliveries held ready: so thousands of dead ones leave the rest to the others.
  *
  * No I/O and no clock: time is handed in, in queue time. Main thread. Deliveries in here are
  * claimed from the store, and owned by their lane until schedule_next() gives them away.

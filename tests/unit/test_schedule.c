@@ -911,6 +911,44 @@ static void test_dead_endpoint_gets_a_slot_though_there_are_few(void **state)
 	assert_int_equal(send_with(1), NOBODY);
 }
 
+static unsigned add_dead_receiver_of(uint32_t payload_len)
+{
+	unsigned i = add_dead_receiver();
+
+	store_delivery(i, w.now_ms, payload_len);
+	owe(i, 0);
+	return i;
+}
+
+static void test_dead_endpoints_share_a_quarter_of_the_room_in_flight(void **state)
+{
+	unsigned good;
+
+	(void)state;
+	for (int i = 0; i < 25; i++)
+		add_dead_receiver_of(IN_FLIGHT_BYTES / 20);
+	assert_int_equal(send_all(), 5);
+	good = add_receiver();
+	store_delivery(good, w.now_ms, 400);
+	owe(good, 0);
+	assert_int_equal(send_next(), good);
+	end(0, EFFECT_NO_ANSWER);
+	assert_int_equal(send_all(), 1); /* its room is given to another */
+}
+
+static void test_dead_endpoint_gets_a_large_payload_in_its_turn(void **state)
+{
+	unsigned large;
+
+	(void)state;
+	add_dead_receiver_of(IN_FLIGHT_BYTES / 5);
+	large = add_dead_receiver_of(IN_FLIGHT_BYTES / 2);
+	add_dead_receiver_of(IN_FLIGHT_BYTES / 20);
+	assert_int_equal(send_next(), 0);
+	assert_int_equal(send_next(), large);
+	assert_int_equal(send_next(), NOBODY);
+}
+
 static void test_dead_endpoint_that_answers_is_one_of_the_others(void **state)
 {
 	unsigned a = add_dead_receiver(), b = add_dead_receiver();
@@ -1712,6 +1750,8 @@ int main(void)
 		IN_WORLD(test_what_was_ready_goes_back_after_no_answer),
 		IN_WORLD(test_dead_endpoints_share_a_quarter_of_the_slots),
 		IN_WORLD(test_dead_endpoint_gets_a_slot_though_there_are_few),
+		IN_WORLD(test_dead_endpoints_share_a_quarter_of_the_room_in_flight),
+		IN_WORLD(test_dead_endpoint_gets_a_large_payload_in_its_turn),
 		IN_WORLD(test_dead_endpoint_that_answers_is_one_of_the_others),
 		IN_WORLD(test_endpoint_that_failed_with_an_answer_is_not_dead),
 		IN_WORLD(test_thousand_dead_endpoints_do_not_starve_a_good_one),
