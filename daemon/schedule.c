@@ -75,6 +75,12 @@ static void list_remove(struct link *link)
 	link->next->previous = link->previous;
 }
 
+static void list_move_to_end(struct link *head, struct link *link)
+{
+	list_remove(link);
+	list_append(head, link);
+}
+
 static struct lane *lane_at(struct link *link)
 {
 	return (struct lane *)link; /* the first member */
@@ -217,6 +223,14 @@ static void refill(struct lane *lane, const struct lane_limits *limits, int64_t 
 static unsigned window_of(const struct lane *lane, const struct lane_limits *limits)
 {
 	return lane->window < limits->max_in_flight ? lane->window : limits->max_in_flight;
+}
+
+static size_t free_bytes_of(const struct schedule *s)
+{
+	size_t bytes = s->groups[false].in_flight_bytes + s->groups[true].in_flight_bytes;
+	size_t max_bytes = s->options.max_in_flight_bytes;
+
+	return bytes < max_bytes ? max_bytes - bytes : 0;
 }
 
 /* The room of a lane's group, in deliveries and in bytes. */
@@ -484,21 +498,39 @@ void schedule_forget(struct schedule *s, struct slot *slot)
 	free_lane(s, slot->lane);
 }
 
+/* Has it so much in flight that one more as large would not fit? That one would only take room from
+ * others while it waits for attempts to end, and with each that does, all are looked at again. */
+static bool is_stuffed(const struct schedule *s, const struct lane *lane)
+{
+	return lane->in_flight &&
+		lane->in_flight_bytes + lane->in_flight_bytes / lane->in_flight > free_bytes_of(s);
+}
+
 /* The first of a queue that gets something, and no longer stands in it. NULL: there is none, or no
  * room. */
 static struct lane *next_hungry(struct schedule *s, bool doubtful, unsigned *max_n)
 {
 	struct group *group = &s->groups[doubtful];
+	struct link *first_stuffed = NULL;
 
-	while (group->hungry.next != &group->hungry) {
+	while (group->hungry.next != &group->hungry && group->hungry.next != first_stuffed) {
 		struct lane *lane = lane_at(group->hungry.next);
-		struct lane_limits limits = limits_of(s, lane);
-		unsigned limit = ready_limit(s, lane, &limits);
+		struct lane_limits limits;
+		unsigned limit;
 
 		if (group->n_ready >= room_of(s, doubtful) ||
 			group->ready_bytes >= room_bytes_of(s, doubtful))
 			return NULL;
+		if (is_stuffed(s, lane)) {
+			/* Behind the others, so that not every wish has to step over it. */
+			list_move_to_end(&group->hungry, &lane->link);
+			if (!first_stuffed)
+				first_stuffed = &lane->link;
+			continue;
+		}
 		enlist(s, lane, NOWHERE);
+		limits = limits_of(s, lane);
+		limit = ready_limit(s, lane, &limits);
 		if (limit <= lane->n_ready)
 			continue; /* the room went to others; it is placed anew when something
 				     happens to it */
@@ -603,8 +635,7 @@ static struct lane *take_turn(struct link *ring, unsigned free_slots, size_t fre
 	while (ring->next != ring && ring->next != first) {
 		struct lane *lane = lane_at(ring->next);
 
-		list_remove(&lane->link);
-		list_append(ring, &lane->link); /* its next turn comes after all others' */
+		list_move_to_end(ring, &lane->link); /* its next turn comes after all others' */
 		if (fits(lane, free_slots, free_bytes))
 			return lane;
 		if (!first)
@@ -628,9 +659,7 @@ struct claimed *schedule_next(struct schedule *s, unsigned free_slots, int64_t n
 {
 	struct group *good = &s->groups[false], *doubtful = &s->groups[true];
 	unsigned slots = good->n_in_flight + doubtful->n_in_flight + free_slots;
-	size_t bytes = good->in_flight_bytes + doubtful->in_flight_bytes;
-	size_t max_bytes = s->options.max_in_flight_bytes;
-	size_t free_bytes = bytes < max_bytes ? max_bytes - bytes : 0;
+	size_t free_bytes = free_bytes_of(s);
 	struct lane *lane = NULL;
 
 	if (free_slots == 0)

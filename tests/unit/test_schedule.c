@@ -1017,18 +1017,24 @@ static void test_more_dead_endpoints_than_can_be_ready_do_not_starve_a_good_one(
 	assert_good_one_is_not_starved(1000, 100);
 }
 
+/* Owes so many payloads of that length to each of as many endpoints. */
+static void owe_payloads(unsigned n_receivers, unsigned n, uint32_t payload_len)
+{
+	while (n_receivers-- > 0) {
+		unsigned i = add_receiver();
+
+		for (unsigned d = 0; d < n; d++)
+			store_delivery(i, w.now_ms, payload_len);
+		owe(i, 0);
+	}
+}
+
 static void test_large_payloads_to_slow_endpoints_leave_room_for_others(void **state)
 {
 	unsigned good, n_large = 0;
 
 	(void)state;
-	for (unsigned i = 0; i < 10; i++) {
-		unsigned slow = add_receiver();
-
-		for (int n = 0; n < 8; n++)
-			store_delivery(slow, w.now_ms, IN_FLIGHT_BYTES / 20);
-		owe(slow, 0);
-	}
+	owe_payloads(10, 8, IN_FLIGHT_BYTES / 20);
 	n_large = send_all();
 	assert_in_range(n_large, 10, 19);
 	good = add_receiver();
@@ -1038,6 +1044,28 @@ static void test_large_payloads_to_slow_endpoints_leave_room_for_others(void **s
 	end(good, EFFECT_SUCCESS);
 	end(0, EFFECT_SUCCESS);
 	assert_int_equal(send_all(), 1); /* its room is given to another */
+}
+
+/* What could not be sent anyway is not claimed, and so takes no room from what could. */
+static void test_large_payloads_to_slow_endpoints_leave_others_room_to_be_ready(void **state)
+{
+	unsigned good;
+
+	(void)state;
+	start_with_room(1000, IN_FLIGHT_BYTES / 8); /* as the dispatcher has it */
+	owe_payloads(60, 8, IN_FLIGHT_BYTES / 256);
+	assert_in_range(send_all(), 3 * 60, 256);
+	good = add_receiver();
+	for (int n = 0; n < 8; n++)
+		store_delivery(good, w.now_ms, IN_FLIGHT_BYTES / 1000);
+	owe(good, 0);
+	for (int n = 0; n < 8; n++)
+		assert_int_equal(send_next(), good);
+	for (int n = 0; n < 8; n++)
+		end(good, EFFECT_SUCCESS);
+	for (unsigned i = 0; i < 60; i++)
+		end(i, EFFECT_SUCCESS);
+	assert_in_range(send_all(), 50, 60); /* the room of those is given to others */
 }
 
 static void test_endpoints_that_wait_for_their_rate_do_not_starve_a_good_one(void **state)
@@ -1586,6 +1614,15 @@ static bool owes_anything(const struct receiver *r)
 	return false;
 }
 
+static void walk_owe(unsigned i)
+{
+	int64_t due_ms = w.now_ms + (random_below(2) ? 0 : random_below(4000));
+
+	for (unsigned n = 1 + random_below(4); n > 0; n--)
+		store_delivery(i, due_ms, random_below(IN_FLIGHT_BYTES / 4));
+	owe_at(i, 0, due_ms);
+}
+
 /* Ends an attempt; a failed one is owed again later, as the store would tell. */
 static void walk_end(unsigned i, enum attempt_effect effect)
 {
@@ -1624,8 +1661,7 @@ static void walk_step(bool *all_paused)
 
 	switch (random_below(16)) {
 	case 0 ... 2:
-		owe_at(i, 1 + random_below(4),
-			w.now_ms + (random_below(2) ? 0 : random_below(4000)));
+		walk_owe(i);
 		break;
 	case 3 ... 5:
 		if (r->claiming)
@@ -1697,7 +1733,7 @@ static void test_nothing_is_forgotten_whatever_happens(void **state)
 
 		teardown(NULL);
 		setup(NULL);
-		start_with_room(WALK_READY, 1 << 20);
+		start_with_room(WALK_READY, IN_FLIGHT_BYTES / 8);
 		for (int i = 0; i < WALK_LANES; i++)
 			add_receiver();
 		for (int step = 0; step < 2000; step++)
@@ -1757,6 +1793,7 @@ int main(void)
 		IN_WORLD(test_thousand_dead_endpoints_do_not_starve_a_good_one),
 		IN_WORLD(test_more_dead_endpoints_than_can_be_ready_do_not_starve_a_good_one),
 		IN_WORLD(test_large_payloads_to_slow_endpoints_leave_room_for_others),
+		IN_WORLD(test_large_payloads_to_slow_endpoints_leave_others_room_to_be_ready),
 		IN_WORLD(test_endpoints_that_wait_for_their_rate_do_not_starve_a_good_one),
 		IN_WORLD(test_retry_after_stops_the_whole_endpoint),
 		IN_WORLD(test_retry_after_stops_no_other_endpoint),
