@@ -8,6 +8,7 @@
 #define DOUBTFUL_SHARE 4 /* of all slots and of the room one in so many */
 #define CLAIM_SHARE 32 /* of the room for bytes what a claim may take */
 #define RATE_AHEAD_MS 1000 /* so long before its rate allows it, a lane asks for the next */
+#define RATE_AHEAD_SCARCE_MS 20 /* when half of the room is taken */
 
 /* A place in a ring with a head of its own. */
 struct link {
@@ -256,10 +257,16 @@ static bool half_is_free(const struct schedule *s, bool doubtful)
 		group->ready_bytes < room_bytes_of(s, doubtful) / 2;
 }
 
+/* What waits for time takes room from others: the scarcer it is, the less of that. */
+static int rate_ahead_ms(const struct schedule *s, const struct lane *lane)
+{
+	return half_is_free(s, lane->doubtful) ? RATE_AHEAD_MS : RATE_AHEAD_SCARCE_MS;
+}
+
 /*
  * How many deliveries the lane may hold ready. What could go at once always; as much again ahead,
  * so that a fast receiver never waits for the store, while the lane is healthy and half of the room
- * is free. With a rate, no more than it lets go soon: what waits for time takes room from others.
+ * is free. With a rate, no more than it lets go soon.
  */
 static unsigned ready_limit(
 	const struct schedule *s, const struct lane *lane, const struct lane_limits *limits)
@@ -269,7 +276,7 @@ static unsigned ready_limit(
 	bool healthy = window == limits->max_in_flight;
 
 	if (limits->rate_per_s > 0) {
-		double soon = lane->tokens + limits->rate_per_s * RATE_AHEAD_MS / 1000;
+		double soon = lane->tokens + limits->rate_per_s * rate_ahead_ms(s, lane) / 1000;
 
 		return soon < 1 ? now > 0 : soon < now ? (unsigned)soon : now;
 	}
@@ -308,6 +315,16 @@ static int64_t tokens_at(
 	if (limits->rate_per_s == 0 || lane->tokens >= tokens)
 		return now_ms;
 	return now_ms + 1 + (int64_t)((tokens - lane->tokens) * 1000 / limits->rate_per_s);
+}
+
+/* When the lane's rate lets it ask for the next: as of its tokens, or later. */
+static int64_t ask_at(
+	const struct schedule *s, const struct lane *lane, const struct lane_limits *limits)
+{
+	int64_t allowed_ms = tokens_at(lane, limits, 1, lane->tokens_ms);
+	int64_t ask_ms = allowed_ms - rate_ahead_ms(s, lane);
+
+	return ask_ms > lane->tokens_ms ? ask_ms : lane->tokens_ms;
 }
 
 /* Something went back to the store, or may be there that was not known of. */
@@ -366,7 +383,7 @@ static void place(struct schedule *s, struct lane *lane, int64_t now_ms)
 		if (limits.rate_per_s > 0 && lane->tokens < limits.burst)
 			wake_ms = tokens_at(lane, &limits, limits.burst, now_ms);
 	} else {
-		int64_t ask_ms = allowed_ms > now_ms ? allowed_ms - RATE_AHEAD_MS : now_ms;
+		int64_t ask_ms = ask_at(s, lane, &limits);
 
 		if (lane->due_ms > ask_ms)
 			ask_ms = lane->due_ms;
@@ -516,6 +533,7 @@ static struct lane *next_hungry(struct schedule *s, bool doubtful, unsigned *max
 	while (group->hungry.next != &group->hungry && group->hungry.next != first_stuffed) {
 		struct lane *lane = lane_at(group->hungry.next);
 		struct lane_limits limits;
+		int64_t ask_ms;
 		unsigned limit;
 
 		if (group->n_ready >= room_of(s, doubtful) ||
@@ -530,6 +548,12 @@ static struct lane *next_hungry(struct schedule *s, bool doubtful, unsigned *max
 		}
 		enlist(s, lane, NOWHERE);
 		limits = limits_of(s, lane);
+		ask_ms = ask_at(s, lane, &limits);
+		if (ask_ms > lane->tokens_ms) {
+			/* Since place() let it ask so far ahead, the room went to others. */
+			set_wake(s, lane, ask_ms);
+			continue;
+		}
 		limit = ready_limit(s, lane, &limits);
 		if (limit <= lane->n_ready)
 			continue; /* the room went to others; it is placed anew when something

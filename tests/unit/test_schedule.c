@@ -1082,6 +1082,50 @@ static void test_endpoints_that_wait_for_their_rate_do_not_starve_a_good_one(voi
 	assert_int_equal(window_of(good), 8);
 }
 
+/* What waits for its rate is always there: as one goes, the next is asked for ahead. */
+static void assert_backlogs_with_a_rate_leave_room(uint32_t payload_len)
+{
+	unsigned good, sent = 0, sent_slowly = 0;
+
+	start_with_room(1000, IN_FLIGHT_BYTES / 8);
+	for (unsigned i = 0; i < 100; i++) {
+		unsigned limited = add_limited_receiver(1, 1);
+
+		for (int n = 0; n < 10; n++)
+			store_delivery(limited, w.now_ms, payload_len);
+		owe(limited, 0);
+		advance(10); /* their times are spread over the second */
+	}
+	good = add_receiver();
+	owe(good, 10000);
+	for (int round = 0; round < 500; round++) {
+		uint32_t to;
+
+		while ((to = send_with(MANY_SLOTS)) != NOBODY) {
+			sent += to == good;
+			sent_slowly += to != good;
+			end(to, EFFECT_SUCCESS);
+		}
+		serve_wishes();
+		advance(10);
+	}
+	assert_true(sent >= 500 * 8 / 2);
+	assert_in_range(sent_slowly, 450, 600); /* 500 by their rate */
+}
+
+static void test_endpoints_with_a_rate_and_a_backlog_do_not_starve_a_good_one(void **state)
+{
+	(void)state;
+	assert_backlogs_with_a_rate_leave_room(IN_FLIGHT_BYTES / 8 / 24);
+}
+
+/* A claim may bring several of them. */
+static void test_endpoints_with_a_rate_and_small_payloads_do_not_starve_a_good_one(void **state)
+{
+	(void)state;
+	assert_backlogs_with_a_rate_leave_room(IN_FLIGHT_BYTES / 8 / 80);
+}
+
 /* ---- Retry-After ---- */
 
 static void test_retry_after_stops_the_whole_endpoint(void **state)
@@ -1795,6 +1839,8 @@ int main(void)
 		IN_WORLD(test_large_payloads_to_slow_endpoints_leave_room_for_others),
 		IN_WORLD(test_large_payloads_to_slow_endpoints_leave_others_room_to_be_ready),
 		IN_WORLD(test_endpoints_that_wait_for_their_rate_do_not_starve_a_good_one),
+		IN_WORLD(test_endpoints_with_a_rate_and_a_backlog_do_not_starve_a_good_one),
+		IN_WORLD(test_endpoints_with_a_rate_and_small_payloads_do_not_starve_a_good_one),
 		IN_WORLD(test_retry_after_stops_the_whole_endpoint),
 		IN_WORLD(test_retry_after_stops_no_other_endpoint),
 		IN_WORLD(test_later_retry_after_counts),
