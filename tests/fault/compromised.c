@@ -94,8 +94,11 @@ static bool read_file(const char *at)
 static bool list_directory(const char *at)
 {
 	DIR *directory = opendir(at);
+	bool listed = directory && readdir(directory);
 
-	return directory && readdir(directory);
+	if (directory)
+		closedir(directory);
+	return listed;
 }
 
 static bool write_file(const char *at)
